@@ -1,0 +1,1 @@
+"""Kosminar: an engine for loyalty milestones and streaks."""

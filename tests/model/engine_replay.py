@@ -1,0 +1,137 @@
+"""Replays a history of the slow model through the real core, the way the engine's batches do, without a database."""
+
+from datetime import datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from kosminar.core.activity import Activity
+from kosminar.core.amount import round_amount
+from kosminar.core.decide import Enrol, UnEnrol, Verdict, decide, settle
+from kosminar.core.errors import Code
+from kosminar.core.fact import FactName
+from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.period import Period
+from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
+from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
+from kosminar.core.standing import Standing
+from kosminar.core.streak import count
+from tests.model import slow_model as model
+
+
+def programme_of(world: model.ModelProgramme) -> Programme:
+    rewards = tuple(_reward(reward) for reward in world.rewards)
+    event = world.event_name or "transaction"
+    return Programme(
+        target_group_id=1,
+        organisation_id=1,
+        name="world",
+        tracking_type=TrackingType(world.kind),
+        zone=ZoneInfo(world.zone),
+        track_from_enrolment=world.track_from_enrolment,
+        periods=tuple(Period(p.period_id, p.number, p.name, p.starts_at, p.ends_at, p.due_at) for p in world.periods),
+        target=Target(
+            target_id=1,
+            name="world",
+            measure=Measure(Entity(world.entity), MeasureType(world.measure), event, world.attribute),
+            enrolment_method=EnrolmentMethod.TRANSACTION if world.automatic else EnrolmentMethod.IMPORT,
+            values=tuple(round_amount(Decimal(p.target_value)) for p in world.periods),
+            rewards=rewards,
+        ),
+        levels=tuple(
+            Level(level.level_id, number, level.name, level.count, tuple(_reward(r) for r in level.rewards))
+            for number, level in enumerate(world.levels, start=1)
+        ),
+        created_version=1,
+        deactivated_at=None,
+        deactivated_version=None,
+    )
+
+
+def _reward(reward: model.ModelReward) -> RewardDefinition:
+    return RewardDefinition(reward.definition_id, RewardKind(reward.kind), reward.value, Allocation(reward.allocation))
+
+
+class Replay:
+    """One customer in one programme, command by command."""
+
+    def __init__(self, world: model.ModelProgramme) -> None:
+        self.world = world
+        self.active = programme_of(world)
+        self.standing = Standing.untouched(streak=self.active.streak)
+        self.rewards: dict[tuple, tuple] = {}
+        self.answers: list = []
+        self.fingerprints: dict[str, bytes] = {}
+
+    def programme(self, at: datetime) -> Programme:
+        if self.world.deactivated_at is None or at < self.world.deactivated_at:
+            return self.active
+        from dataclasses import replace
+
+        return replace(self.active, deactivated_at=self.world.deactivated_at, deactivated_version=2)
+
+    def apply(self, command: object) -> None:
+        match command:
+            case model.Act():
+                self.answers.append(self._act(command))
+            case model.Enrol():
+                balance = None if command.initial_balance is None else round_amount(Decimal(command.initial_balance))
+                self.answers.append(self._call(Enrol(command.period_name, balance, bool(command.reset)), command.at))
+            case model.UnEnrol():
+                self.answers.append(self._call(UnEnrol(), command.at))
+
+    def _call(self, command: Enrol | UnEnrol, at: datetime) -> list[int]:
+        programme = self.programme(at)
+        if programme.deactivated_at is not None:
+            return [int(Code.UNKNOWN_TARGET_GROUP)]
+        decision = decide(programme, self.standing, command, at)
+        self._fold(decision.facts, programme)
+        return [int(code) for code in (decision.errors or decision.warnings)]
+
+    def _act(self, command: model.Act) -> str:
+        activity = Activity(command.activity_id, command.type, command.occurred_at, dict(command.attributes))
+        if activity.in_the_future(command.at):
+            return "future"
+        known = self.fingerprints.get(activity.activity_id)
+        if known is not None:
+            return "duplicate" if known == activity.fingerprint() else "conflict"
+        self.fingerprints[activity.activity_id] = activity.fingerprint()
+        programme = self.programme(command.at)
+        decision = decide(programme, self.standing, activity, command.at)
+        self._fold(decision.facts, programme)
+        assert decision.verdict is not None
+        return {Verdict.COUNTED: "counted", Verdict.NOT_COUNTED: "not counted", Verdict.TOO_LATE: "too late"}[
+            decision.verdict
+        ]
+
+    def settle(self, at: datetime) -> None:
+        programme = self.programme(at)
+        self._fold(settle(programme, self.standing, at), programme)
+
+    def _fold(self, facts, programme: Programme) -> None:
+        self.standing = self.standing.after(facts)
+        for fact in facts:
+            if fact.name not in (FactName.REWARD_EARNED, FactName.REWARD_FORFEITED):
+                continue
+            level = fact.level_id
+            period = None if level else programme.period(fact.period_number).period_id
+            key = (period, level, fact.run if level else 1, fact.reward_definition_id)
+            earned = fact.name is FactName.REWARD_EARNED
+            before = self.rewards.get(key)
+            assert before is None or before[0] == "forfeited", f"{key} rewarded twice"
+            self.rewards[key] = ("issued", None) if earned else ("forfeited", fact.reason)
+
+    def outcome(self, now: datetime) -> model.Outcome:
+        self.settle(now)
+        programme = self.programme(now)
+        progress = {
+            (programme.period(number).period_id, run): (p.value, p.achieved_at is not None)
+            for (number, run), p in self.standing.progress.items()
+        }
+        return model.Outcome(
+            answers=self.answers,
+            progress=progress,
+            rewards=self.rewards,
+            reached={(level, run.number) for run in self.standing.runs for level in run.reached},
+            count=count(programme, self.standing, self.standing.runs[-1], now) if programme.streak else 0,
+            enrolled=self.standing.enrolled,
+        )
