@@ -1,0 +1,56 @@
+# Kosminar's everyday commands; `make help` lists them.
+# Everything is installed into .venv beside this file, from the versions that requirements/ pins.
+
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
+TESTS ?= tests
+
+.PHONY: help demo test check format clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r command purpose; do \
+		printf '  %-12s %s\n' "$$command" "$$purpose"; done
+
+demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
+	@exec .venv/bin/kosminar demo
+
+test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
+	@.venv/bin/pytest -n 2 $(TESTS)
+
+check: .venv/.development ## Format, lint, types, layers and tests: what must pass before a change lands
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory test
+
+format: .venv/.development ## Format the code and apply the linter's safe repairs
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+clean: ## Remove .venv and every cache
+	rm -rf .venv .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build src/*.egg-info
+
+# Asks each Python for what it needs rather than for its version's name: Debian ships venv without ensurepip.
+.venv/.created:
+	@for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Making .venv with $$($$python --version)"; \
+			$$python -m venv --clear .venv && touch $@; exit; \
+		fi; \
+	done; \
+	echo "Kosminar needs Python 3.11 or newer with venv. On Debian and Ubuntu, as root:" >&2; \
+	echo "    apt-get install -y git make python3 python3-venv" >&2; \
+	exit 1
+
+# Without build isolation: the pinned setuptools is installed like everything else, from whatever index pip is told to use.
+.venv/.kosminar: .venv/.created requirements/direct.txt requirements/constraints.txt pyproject.toml
+	@echo "Installing Kosminar into .venv"
+	@$(PIP) setuptools --requirement requirements/direct.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.development: .venv/.kosminar requirements/development.txt
+	@echo "Installing the tools for development into .venv"
+	@$(PIP) --requirement requirements/development.txt
+	@touch $@

