@@ -1,0 +1,1 @@
+"""What moves: the writer, the closer, the importer, the auditor and the clocks."""

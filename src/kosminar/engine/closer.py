@@ -1,0 +1,140 @@
+"""The closer: works period ends when they fall due, for every organisation by its own clock.
+
+A period end is no event of its own: every change of a customer settles first what fell due before it (core/decide.py).
+The closer only looks for those in whose standing something due still waits, and asks the writer to settle them. So it
+may be killed, run twice, and be late: the outcome is the same, and what it did not finish it finds again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import structlog
+
+from kosminar.core.clock import clock_now
+from kosminar.core.programme import Programme
+from kosminar.engine.batch import Wall
+from kosminar.engine.change import Request, Settlement
+from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
+from kosminar.store import clocks, programmes, standings
+from kosminar.store.queries import Connection
+
+TICK_SECONDS: Final = 1.0
+# Before the first customer and the first target.
+FROM_THE_START: Final = (0, 0)
+
+LOG = structlog.get_logger()
+
+
+class NoTestClock(Exception):
+    """The organisation has a real clock, or the instant lies before the one its test clock shows."""
+
+
+class Closer:
+    """`settle` and `advance` answer when everything due is done; `run` watches all organisations for ever."""
+
+    def __init__(self, pool: asyncpg.Pool, writer: Writer, *, wall: Wall) -> None:
+        self._pool = pool
+        self._writer = writer
+        self._wall = wall
+
+    async def run(self) -> None:
+        """Look round once, for what an earlier process left, then follow the clocks until cancelled."""
+        await self._look_round(everywhere=True)
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await self._look_round(everywhere=False)
+
+    async def settle(self, organisation_id: int) -> None:
+        """Work everything due at the organisation's present instant, whatever was worked before."""
+        async with self._pool.acquire() as connection, clocks.settling(connection, organisation_id):
+            now = await self._now(connection, organisation_id)
+            await self._work_due(connection, organisation_id, until=now)
+            await self._work(connection, organisation_id, now)
+
+    async def advance(self, organisation_id: int, to: datetime) -> datetime:
+        """Move a test clock forward, due instant by due instant, each committed (decision 34).
+
+        To the instant it shows, there is nothing to do but what a call that was cut off has left. Raises NoTestClock.
+        """
+        async with self._pool.acquire() as connection, clocks.settling(connection, organisation_id):
+            state = await clocks.fetch(connection, organisation_id)
+            if not state.test_clock or to < state.clock_at:
+                raise NoTestClock
+            await self._work_due(connection, organisation_id, until=to)
+            await clocks.move(connection, organisation_id, to)
+            await clocks.mark_settled(connection, organisation_id, to)
+            return to
+
+    async def _look_round(self, *, everywhere: bool) -> None:
+        try:
+            async with self._pool.acquire() as connection:
+                due = await (clocks.list_all(connection) if everywhere else clocks.list_due(connection, self._wall()))
+            for organisation_id in due:
+                await self.settle(organisation_id)
+        except Exception:
+            # The next tick tries again; what is due stays due.
+            LOG.exception("period_ends_not_worked")
+
+    async def _now(self, connection: Connection, organisation_id: int) -> datetime:
+        state = await clocks.fetch(connection, organisation_id)
+        return clock_now(test_clock=state.test_clock, clock_at=state.clock_at, wall=self._wall())
+
+    async def _work_due(self, connection: Connection, organisation_id: int, *, until: datetime) -> None:
+        """The due instants that were not worked yet, one after another."""
+        settled_at = (await clocks.fetch(connection, organisation_id)).settled_at
+        while due := await clocks.next_due(connection, organisation_id, after=settled_at, until=until):
+            await self._work(connection, organisation_id, due)
+            settled_at = due
+
+    async def _work(self, connection: Connection, organisation_id: int, at: datetime) -> None:
+        """One instant: bring the clock there, so that nobody is dated before it any more; then settle who waits."""
+        await clocks.move(connection, organisation_id, at)
+        found = await programmes.fetch_all(connection, organisation_id)
+        async for requests in self._waiting(connection, organisation_id, found, at):
+            await self._writer.submit(requests)
+        await clocks.mark_settled(connection, organisation_id, at)
+
+    async def _waiting(
+        self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime
+    ) -> AsyncIterator[list[Request]]:
+        ended = [
+            (programme.target.target_id, period.period_id)
+            for programme in found
+            if programme.target.period_end_rewards
+            for period in programme.periods
+            if programme.settles_at(period) <= at
+        ]
+        if ended:
+            find = standings.list_customers_awaiting_end
+            async for page in _pages(lambda after: find(connection, organisation_id, ended, after=after, limit=PAGE)):
+                yield _settlements(organisation_id, page)
+        broken = [
+            (programme.target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
+            for programme in found
+            if programme.continuous and programme.periods[0].due_at <= at
+        ]
+        if broken:
+            look = standings.list_customers_with_broken_streaks
+            async for page in _pages(lambda after: look(connection, organisation_id, broken, after=after, limit=PAGE)):
+                yield _settlements(organisation_id, page)
+
+
+# As many as one batch of each lane is likely to take.
+PAGE: Final = 4 * BATCH_SIZE_MAX
+
+
+async def _pages(
+    find: Callable[[tuple[int, int]], Awaitable[list[tuple[int, int]]]],
+) -> AsyncIterator[list[tuple[int, int]]]:
+    """Page after page by key, so that each customer is looked at once and a row that stays cannot hold us here."""
+    after = FROM_THE_START
+    while page := await find(after):
+        yield page
+        after = page[-1]
+
+
+def _settlements(organisation_id: int, page: Sequence[tuple[int, int]]) -> list[Request]:
+    return [Request(organisation_id, customer_id, Settlement(target_id)) for customer_id, target_id in page]

@@ -1,0 +1,71 @@
+"""Says what is wrong with an installation, and what to do about it. Looks only; changes nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from kosminar.store import health
+from kosminar.store.migration import pending
+from kosminar.store.queries import Connection
+
+SERVER_VERSION_MIN: Final = 15
+# Two machines further apart than this would date activity in the wrong period at midnight.
+CLOCK_SKEW_MAX: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `advice` is what to do, empty when all is well."""
+
+    name: str
+    healthy: bool
+    found: str
+    advice: str = ""
+
+
+async def examine(connection: Connection, *, now: datetime) -> list[Check]:
+    """Every check, in the order in which one would mend things."""
+    facts = await health.fetch(connection)
+    missing = await pending(connection)
+    skew = abs(facts.now - now)
+    return [
+        _check(
+            "PostgreSQL version",
+            healthy=facts.server_version >= SERVER_VERSION_MIN,
+            found=str(facts.server_version),
+            advice=f"Upgrade the server to PostgreSQL {SERVER_VERSION_MIN} or newer.",
+        ),
+        _check("encoding", healthy=facts.encoding == "UTF8", found=facts.encoding, advice="Use a UTF8 database."),
+        _check(
+            "durable commits",
+            healthy=facts.fsync and facts.synchronous_commit,
+            found=f"fsync {_on(facts.fsync)}, synchronous_commit {_on(facts.synchronous_commit)}",
+            advice="Switch both on: an answer must not be lost with the power.",
+        ),
+        _check(
+            "schema",
+            healthy=not missing,
+            found="up to date" if not missing else f"{len(missing)} migrations missing",
+            advice="Run `kosminar migrate`.",
+        ),
+        _check(
+            "clocks",
+            healthy=skew <= CLOCK_SKEW_MAX,
+            found=f"{skew.total_seconds():.1f} s between this machine and the database",
+            advice="Synchronise both machines' clocks (NTP).",
+        ),
+        _check(
+            "connections",
+            healthy=facts.connection_count_max - facts.connection_count >= 20,
+            found=f"{facts.connection_count} of {facts.connection_count_max} in use",
+            advice="Raise max_connections, or lower KOSMINAR_LANES.",
+        ),
+    ]
+
+
+def _check(name: str, *, healthy: bool, found: str, advice: str) -> Check:
+    return Check(name, healthy, found, "" if healthy else advice)
+
+
+def _on(value: bool) -> str:  # noqa: FBT001 -- A word for a flag.
+    return "on" if value else "off"

@@ -1,0 +1,297 @@
+"""The import: a CSV file of customers or activities, streamed through the same way in as a request.
+
+A file may be larger than memory: lines are read, worked and forgotten a chunk at a time, with a few chunks under way.
+Every line gets its own result; a faulty one is reported and the others go on. Safe to run again after being killed:
+customers that exist are left alone, and an activity's id is a mapped column or made from the file's content and the
+line's number, so that it is counted once.
+"""
+
+import asyncio
+import csv
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, Final
+
+from kosminar.core import customer
+from kosminar.core.activity import TRANSACTION
+from kosminar.core.customer import NewCustomer, Registration
+from kosminar.core.customer import Status as CustomerStatus
+from kosminar.core.errors import MESSAGES, Code, invalid
+from kosminar.core.period import Fault
+from kosminar.engine import registration
+from kosminar.engine.change import ActivityOutcome, Request, Status
+from kosminar.engine.house import House
+from kosminar.engine.intake import read_activity
+
+CHUNK_SIZE: Final = 1_000
+# Enough to keep every lane busy while lines are read; memory holds no more than these.
+CHUNKS_UNDER_WAY: Final = 4
+HASH_BLOCK_BYTES: Final = 1 << 20
+
+ATTRIBUTE_PREFIX: Final = "attributes."
+ACTIVITY_FIELDS: Final = ("id", "customerId", "type", "occurredAt")
+CUSTOMER_FIELDS: Final = ("customerId", "externalId", "mobile", "email", "firstName", "lastName")
+
+
+class ImportRefused(Exception):
+    """The file as a whole cannot be imported; the message says what to change."""
+
+
+class LineStatus(StrEnum):
+    """What became of a line; `late` is recorded and counts for nothing."""
+
+    DONE = "done"
+    REPEATED = "repeated"
+    LATE = "late"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class LineResult:
+    """`line_number` counts from 1 with the header; a quoted cell over several lines is where it begins."""
+
+    line_number: int
+    status: LineStatus
+    code: int | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as fields; `fault` instead where the file itself is broken there."""
+
+    line_number: int
+    fields: Mapping[str, str]
+    fault: str | None = None
+
+
+class Lines:
+    """The lines of a CSV file, with the columns named as the JSON fields."""
+
+    def __init__(self, path: Path, fields: Sequence[str], mapping: Mapping[str, str], *, attributes: bool) -> None:
+        self._path = path
+        self._fields = fields
+        self._mapping = mapping
+        self._attributes = attributes
+        self.byte_count = path.stat().st_size
+        self.position = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        with self._path.open("rb") as binary:
+            reader = csv.reader(self._texts(binary), strict=True)
+            header = self._header(reader)
+            while True:
+                begins_at = reader.line_num + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield Line(begins_at, {}, f"is not CSV: {error}")
+                    continue
+                if cells:
+                    yield self._line(begins_at, header, cells)
+
+    def columns(self) -> list[str]:
+        """The header's columns that are imported, as fields."""
+        with self._path.open("rb") as binary:
+            return [name for name in self._header(csv.reader(self._texts(binary))) if name is not None]
+
+    def _texts(self, binary: IO[bytes]) -> Iterator[str]:
+        for number, raw in enumerate(binary):
+            self.position += len(raw)
+            # A byte that is no UTF-8 becomes a lone surrogate, and is refused with its line.
+            yield raw.decode("utf-8-sig" if number == 0 else "utf-8", errors="surrogateescape")
+
+    def _header(self, reader: Any) -> list[str | None]:
+        try:
+            columns = next(reader, None)
+        except csv.Error as error:
+            raise ImportRefused(f"The header of {self._path.name} is not CSV: {error}.") from None
+        if not columns:
+            raise ImportRefused(f"{self._path.name} is empty: the first line must name the columns.")
+        unknown = [column for column in self._mapping if column not in columns]
+        if unknown:
+            raise ImportRefused(f"--map names {unknown[0]!r}, which is no column: there are {', '.join(columns)}.")
+        fields = [self._field(column) for column in columns]
+        known = [name for name in fields if name is not None]
+        twice = next((name for name in known if known.count(name) > 1), None)
+        if twice is not None:
+            raise ImportRefused(f"Two columns are both {twice}; map one of them elsewhere.")
+        return fields
+
+    def _field(self, column: str) -> str | None:
+        """The field a column stands for: mapped, or named like one; None for a column that is passed over."""
+        name = self._mapping.get(column, column)
+        if name in self._fields or (self._attributes and name.startswith(ATTRIBUTE_PREFIX)):
+            return name
+        if column in self._mapping:
+            names = [*self._fields, *(["attributes.<name>"] if self._attributes else [])]
+            raise ImportRefused(f"--map {column}={name}: {name} is no field; the fields are {', '.join(names)}.")
+        return None
+
+    def _line(self, line_number: int, header: Sequence[str | None], cells: Sequence[str]) -> Line:
+        if len(cells) != len(header):
+            return Line(line_number, {}, f"has {len(cells)} cells where the header has {len(header)}")
+        if not _storable("".join(cells)):
+            return Line(line_number, {}, "is not UTF-8, or contains the character NUL")
+        named = zip(header, cells, strict=True)
+        return Line(line_number, {name: cell for name, cell in named if name is not None and cell != ""})
+
+
+def _storable(text: str) -> bool:
+    """Bytes that were no UTF-8 have become surrogates, which cannot be written again; PostgreSQL knows no NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the content, hexadecimal: the same file is the same import, wherever it lies."""
+    digest = hashlib.sha256()
+    with path.open("rb") as binary:
+        while block := binary.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+async def import_activities(
+    house: House, organisation_id: int, path: Path, mapping: Mapping[str, str]
+) -> AsyncIterator[tuple[LineResult, int]]:
+    """The result of every line, in order, with the bytes of the file read so far."""
+    lines = Lines(path, ACTIVITY_FIELDS, mapping, attributes=True)
+    _require(lines, "customerId", "occurredAt")
+    zone = await house.zones.of(organisation_id)
+    prefix = file_hash(path)[:32]
+
+    async def work(chunk: Sequence[Line]) -> list[LineResult]:
+        read = [_activity_item(line, prefix) for line in chunk]
+        activities = [read_activity(item, "", zone) if isinstance(item, dict) else item for item in read]
+        outcomes = iter(
+            await house.writer.submit(Request(organisation_id, *one) for one in activities if isinstance(one, tuple))
+        )
+        return [
+            _activity_result(line, next(outcomes)) if isinstance(one, tuple) else _refused(line, one)
+            for line, one in zip(chunk, activities, strict=True)
+        ]
+
+    async for result in _work_off(lines, work, under_way=CHUNKS_UNDER_WAY):
+        yield result
+
+
+async def import_customers(
+    house: House, organisation_id: int, path: Path, mapping: Mapping[str, str]
+) -> AsyncIterator[tuple[LineResult, int]]:
+    """The result of every line, in order, with the bytes of the file read so far."""
+    lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False)
+
+    async def work(chunk: Sequence[Line]) -> list[LineResult]:
+        now = await registration.instant(house.pool, organisation_id, wall=house.wall())
+        read = [_customer(line) for line in chunk]
+        faultless = [new for new in read if isinstance(new, NewCustomer)]
+        outcomes = iter(await registration.register(house.pool, organisation_id, faultless, now))
+        return [
+            _customer_result(line, next(outcomes)) if isinstance(one, NewCustomer) else _refused(line, one)
+            for line, one in zip(chunk, read, strict=True)
+        ]
+
+    # One chunk at a time: two at once could wait for each other's identifiers.
+    async for result in _work_off(lines, work, under_way=1):
+        yield result
+
+
+def _require(lines: Lines, *names: str) -> None:
+    present = lines.columns()
+    lines.position = 0
+    for name in names:
+        if name not in present:
+            raise ImportRefused(f"No column is {name}; name one with --map column={name}.")
+
+
+async def _work_off(
+    lines: Lines, work: Callable[[Sequence[Line]], Awaitable[list[LineResult]]], *, under_way: int
+) -> AsyncIterator[tuple[LineResult, int]]:
+    """Chunks are begun in order and answered in order; a customer's lines so keep theirs."""
+    running: deque[tuple[asyncio.Task[list[LineResult]], int]] = deque()
+    try:
+        for chunk in _chunks(lines):
+            running.append((asyncio.ensure_future(work(chunk)), lines.position))
+            # Lets the new chunk reach the writer before the next one is read.
+            await asyncio.sleep(0)
+            if len(running) >= under_way:
+                task, position = running.popleft()
+                for result in await task:
+                    yield result, position
+        while running:
+            task, position = running.popleft()
+            for result in await task:
+                yield result, position
+    finally:
+        for task, _ in running:
+            task.cancel()
+
+
+def _chunks(lines: Lines) -> Iterator[list[Line]]:
+    chunk: list[Line] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == CHUNK_SIZE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _activity_item(line: Line, prefix: str) -> dict[str, Any] | list[Fault]:
+    if line.fault is not None:
+        return [Fault("", line.fault)]
+    plain = {name: cell for name, cell in line.fields.items() if not name.startswith(ATTRIBUTE_PREFIX)}
+    attributes = {
+        name.removeprefix(ATTRIBUTE_PREFIX): cell
+        for name, cell in line.fields.items()
+        if name.startswith(ATTRIBUTE_PREFIX)
+    }
+    defaults = {"id": f"{prefix}:{line.line_number}", "type": TRANSACTION}
+    return {**defaults, **plain, "customerId": _id(plain.get("customerId")), "attributes": attributes}
+
+
+def _customer(line: Line) -> NewCustomer | list[Fault]:
+    if line.fault is not None:
+        return [Fault("", line.fault)]
+    new, faults = customer.read({**line.fields, "customerId": _id(line.fields.get("customerId"))})
+    return faults or new
+
+
+def _id(cell: str | None) -> int | str | None:
+    """A cell holds digits where JSON has an integer; anything else is left for the reader to refuse."""
+    return int(cell) if cell is not None and cell.isascii() and cell.isdecimal() and len(cell) <= 19 else cell
+
+
+def _activity_result(line: Line, outcome: Any) -> LineResult:
+    assert isinstance(outcome, ActivityOutcome)
+    if outcome.status is Status.REJECTED:
+        assert outcome.code is not None, "a rejection has its code"
+        return LineResult(line.line_number, LineStatus.REFUSED, int(outcome.code), MESSAGES[outcome.code])
+    if outcome.status is Status.DUPLICATE:
+        return LineResult(line.line_number, LineStatus.REPEATED)
+    if outcome.code is not None:
+        return LineResult(line.line_number, LineStatus.LATE, int(outcome.code), MESSAGES[outcome.code])
+    return LineResult(line.line_number, LineStatus.DONE)
+
+
+def _customer_result(line: Line, outcome: Registration) -> LineResult:
+    match outcome.status:
+        case CustomerStatus.CREATED:
+            return LineResult(line.line_number, LineStatus.DONE)
+        case CustomerStatus.EXISTS:
+            return LineResult(line.line_number, LineStatus.REPEATED)
+        case CustomerStatus.REJECTED:
+            assert outcome.code is not None, "a rejection has its code"
+            return LineResult(line.line_number, LineStatus.REFUSED, int(outcome.code), outcome.message)
+
+
+def _refused(line: Line, faults: list[Fault]) -> LineResult:
+    message = "; ".join(invalid(fault.path, fault.message).message for fault in faults)
+    return LineResult(line.line_number, LineStatus.REFUSED, int(Code.INVALID_INPUT), message)

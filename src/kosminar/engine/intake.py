@@ -1,0 +1,63 @@
+"""Reads one activity as callers and files write it; whatever is wrong is a fault of a field, never an exception.
+
+One reader for the API and for the import, so that a line of a file and an item of a request mean the same. Amounts of
+a transaction become exact decimals with three places here, at the edge (decision 24).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from kosminar.core.activity import TRANSACTION, Activity
+from kosminar.core.amount import ID_MAX, amount_of
+from kosminar.core.decoder import Fields, Json
+from kosminar.core.period import Fault
+
+ACTIVITY_ID_LENGTH_MAX: Final = 100
+TYPE_LENGTH_MAX: Final = 100
+# Wide enough for any shop's receipt; a row of thousands is a mistake and would slow every recount.
+ATTRIBUTE_COUNT_MAX: Final = 100
+# What a transaction may carry as money; a return is no purchase with a negative amount.
+TRANSACTION_AMOUNTS: Final = ("grossAmount", "amount", "discount")
+
+
+def read_activity(item: Json, path: str, zone: ZoneInfo) -> tuple[int, Activity] | list[Fault]:
+    """The customer's id and the activity, or everything that is wrong with the item.
+
+    `occurredAt` without zone is in the organisation's.
+    """
+    if not isinstance(item, dict):
+        return [Fault(path, "must be an object")]
+    fields = Fields(item, path)
+    activity_type = fields.text("type", max_length=TYPE_LENGTH_MAX)
+    activity = Activity(
+        activity_id=fields.text("id", max_length=ACTIVITY_ID_LENGTH_MAX),
+        type=activity_type,
+        occurred_at=fields.instant("occurredAt", zone),
+        attributes=_attributes(fields, activity_type),
+    )
+    customer_id = fields.whole_number("customerId", minimum=1, maximum=ID_MAX)
+    return fields.faults or (customer_id, activity)
+
+
+def _attributes(fields: Fields, activity_type: str) -> Mapping[str, Any]:
+    given = fields.value("attributes")
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or len(given) > ATTRIBUTE_COUNT_MAX:
+        fields.fault("attributes", f"must be an object of at most {ATTRIBUTE_COUNT_MAX} attributes")
+        return {}
+    if activity_type != TRANSACTION:
+        return given
+    read: dict[str, Any] = dict(given)
+    for name in TRANSACTION_AMOUNTS:
+        if read.get(name) is None:
+            continue
+        try:
+            read[name] = amount_of(read[name])
+        except ValueError as error:
+            fields.fault(f"attributes.{name}", str(error))
+            continue
+        if read[name] < 0:
+            fields.fault(f"attributes.{name}", "must not be negative: a return is not a transaction")
+    return read

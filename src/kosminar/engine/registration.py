@@ -1,0 +1,111 @@
+"""Registering customers, up to a thousand in one transaction, and finding one by an identifier.
+
+core.customer decides from what is known; this module makes the decision true while others register the same customers
+at the same time. It is optimistic: read, decide, insert in key order. Whoever finds one row already taken by somebody
+else rolls the whole batch back, so that nothing is half-claimed, and decides again with what it now sees.
+Races: tests/engine/test_registration.py.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from kosminar.core import customer
+from kosminar.core.clock import clock_now
+from kosminar.core.customer import Identifier, IdentifierType, NewCustomer, Registration, Status
+from kosminar.store import clocks
+from kosminar.store import customers as customers_store
+from kosminar.store.queries import Connection
+
+BATCH_COUNT_MAX: Final = 1_000
+"""Of one request. A thousand new customers take a quarter of a second, and whoever registers the same ones waits."""
+
+INTERRUPTION_COUNT_MAX: Final = 10
+"""Key order leaves one PostgreSQL no deadlock; a distributed one inserts shard by shard and may find some."""
+
+GENERATED_ID_COUNT_MAX: Final = 10_000
+"""Of one draw. A brand that moved in with a million ids in the generated range is passed in a hundred draws."""
+
+
+class _Overtaken(Exception):
+    """Somebody else took an id or an identifier between our look and our insert."""
+
+
+async def register(
+    pool: asyncpg.Pool, organisation_id: int, customers: Sequence[NewCustomer], now: datetime
+) -> list[Registration]:
+    """Registers customers and answers one by one, in order; see core.customer.register for what is decided.
+
+    Safe to repeat: what was created then exists.
+    """
+    assert len(customers) <= BATCH_COUNT_MAX, "the caller cuts batches"
+    interruption_count = 0
+    async with pool.acquire() as connection:
+        # Ends: what overtakes us takes one of our ids or identifiers for ever, or passes one generated id.
+        while True:
+            try:
+                async with connection.transaction():
+                    return await _register(connection, organisation_id, customers, now)
+            except _Overtaken:
+                continue
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                interruption_count += 1
+                if interruption_count == INTERRUPTION_COUNT_MAX:
+                    raise
+
+
+async def instant(pool: asyncpg.Pool, organisation_id: int, *, wall: datetime) -> datetime:
+    """The organisation's own time, which dates what is registered."""
+    async with pool.acquire() as connection:
+        clock = await clocks.fetch(connection, organisation_id)
+    return clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=wall)
+
+
+async def lookup(pool: asyncpg.Pool, organisation_id: int, identifier_type: IdentifierType, value: str) -> int | None:
+    """The customer whom an identifier names; raises ValueError if the text can be none of that type."""
+    identifier = Identifier.of(identifier_type, value)
+    async with pool.acquire() as connection:
+        owners = await customers_store.list_owners(connection, organisation_id, [identifier])
+    return owners.get(identifier)
+
+
+async def exists(pool: asyncpg.Pool, organisation_id: int, customer_id: int) -> bool:
+    """Whether the id is a customer of this organisation."""
+    async with pool.acquire() as connection:
+        return bool(await customers_store.list_known_ids(connection, organisation_id, [customer_id]))
+
+
+async def _register(
+    connection: Connection, organisation_id: int, customers: Sequence[NewCustomer], now: datetime
+) -> list[Registration]:
+    given_ids = {new.customer_id for new in customers if new.customer_id is not None}
+    identifiers = {identifier for new in customers for identifier in new.identifiers()}
+    known_ids = await customers_store.list_known_ids(connection, organisation_id, given_ids)
+    owners = await customers_store.list_owners(connection, organisation_id, identifiers)
+    unnamed = [new for new in customers if new.customer_id is None and owners.keys().isdisjoint(new.identifiers())]
+    free_ids = await _free_ids(connection, organisation_id, len(unnamed), given_ids)
+
+    results = customer.register(customers, known_ids=known_ids, owners=owners, free_ids=iter(free_ids))
+
+    created = {
+        result.customer_id: new
+        for result, new in zip(results, customers, strict=True)
+        if result.status is Status.CREATED and result.customer_id is not None
+    }
+    if created and not await customers_store.insert(connection, organisation_id, created, now=now):
+        raise _Overtaken
+    return results
+
+
+async def _free_ids(connection: Connection, organisation_id: int, count: int, given_ids: Collection[int]) -> list[int]:
+    """Generated ids that no customer has and no request of this batch gives."""
+    free: list[int] = []
+    draw_count = count
+    while len(free) < count:
+        drawn = await customers_store.take_generated_ids(connection, organisation_id, count=draw_count)
+        free += [customer_id for customer_id in drawn if customer_id not in given_ids]
+        # Each further draw doubles, because taken ids come in long rows.
+        draw_count = min(draw_count * 2, GENERATED_ID_COUNT_MAX)
+    return free

@@ -1,0 +1,152 @@
+"""The Writer: the one way in for every change of a customer.
+
+It gathers the requests that arrive while the previous batch is being saved and works them off together, so that one
+request alone waits for nobody and under load the cost of a commit is shared. Customers are divided among lanes by
+bucket: one customer is always in one lane, so two batches of this process never wait for each other's locks; between
+processes the customer row decides. A batch that fails as a whole is retried in halves, so that one poisonous request
+cannot take its neighbours down. What one batch does is told in batch.py.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
+
+import asyncpg
+import structlog
+
+from kosminar.core.bucket import bucket_of_customer
+from kosminar.engine import batch
+from kosminar.engine.catalogue import Catalogues
+from kosminar.engine.change import Outcome, Request
+
+# Beyond 100 to 500 a larger batch brings no speed, only longer waits for those in it.
+BATCH_SIZE_MAX: Final = 500
+# A deadlock or a serialization failure is somebody else's win; ten in a row is a fault.
+ATTEMPT_COUNT_MAX: Final = 10
+
+LOG = structlog.get_logger()
+
+
+class NotSaved(Exception):
+    """The database could not be reached or refused; it is unknown only if the connection broke during commit."""
+
+
+class Writer:
+    """Start with `async with`; then `submit` as many requests as you like, at once."""
+
+    def __init__(self, pool: asyncpg.Pool, *, wall: batch.Wall, lane_count: int) -> None:
+        assert lane_count >= 1
+        self._pool = pool
+        self._wall = wall
+        self._catalogues = Catalogues()
+        self._lanes = [_Lane(self) for _ in range(lane_count)]
+
+    async def __aenter__(self) -> Self:
+        for lane in self._lanes:
+            lane.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish what was accepted, then stop."""
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+
+    async def submit(self, requests: Iterable[Request]) -> list[Outcome]:
+        """The outcomes in the order of the requests; what is answered is durable.
+
+        Requests of one customer are worked in the order given. Raises NotSaved when the database could not take one;
+        the others of the call may be saved all the same.
+        """
+        futures = [self._lane_of(request).put(request) for request in requests]
+        done = await asyncio.gather(*futures, return_exceptions=True)
+        outcomes: list[Outcome] = []
+        for outcome in done:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    async def submit_one(self, request: Request) -> Outcome:
+        return await self._lane_of(request).put(request)
+
+    def _lane_of(self, request: Request) -> "_Lane":
+        bucket = bucket_of_customer(request.organisation_id, request.customer_id)
+        return self._lanes[bucket % len(self._lanes)]
+
+    async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:
+        """One batch; if it fails as a whole, its halves, down to the single request that is at fault."""
+        try:
+            return list(await self._attempt(requests))
+        except NotSaved as error:
+            return [error] * len(requests)
+        except Exception as error:
+            if len(requests) == 1:
+                LOG.exception("request_failed", organisation_id=requests[0].organisation_id)
+                return [error]
+            LOG.warning("batch_halved", size=len(requests), error=type(error).__name__)
+            middle = len(requests) // 2
+            return [*await self.work(requests[:middle]), *await self.work(requests[middle:])]
+
+    async def _attempt(self, requests: Sequence[Request]) -> list[Outcome]:
+        for attempt in range(1, ATTEMPT_COUNT_MAX + 1):
+            try:
+                async with self._pool.acquire() as connection:
+                    return await batch.work(connection, requests, wall=self._wall, catalogues=self._catalogues)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError) as error:
+                LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                raise NotSaved("the database could not be reached") from error
+            except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
+                raise NotSaved("the database could not take the change") from error
+        raise NotSaved("the database kept reporting deadlocks")
+
+
+class _Lane:
+    """A queue and the task that empties it, one batch after another."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._waiting: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
+        self._filled = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        self._stopping = True
+        self._filled.set()
+        if self._task is not None:
+            await self._task
+
+    def put(self, request: Request) -> "asyncio.Future[Outcome]":
+        if self._stopping:
+            raise NotSaved("the server is shutting down")
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._filled.set()
+        return future
+
+    async def _run(self) -> None:
+        while True:
+            await self._filled.wait()
+            if not self._waiting:
+                if self._stopping:
+                    return
+                self._filled.clear()
+                continue
+            taken = [self._waiting.popleft() for _ in range(min(BATCH_SIZE_MAX, len(self._waiting)))]
+            outcomes = await self._writer.work([request for request, _ in taken])
+            for (_, future), outcome in zip(taken, outcomes, strict=True):
+                _answer(future, outcome)
+
+
+def _answer(future: "asyncio.Future[Outcome]", outcome: Outcome | BaseException) -> None:
+    # A caller that went away has cancelled its future; what it asked for is done all the same.
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -1,0 +1,82 @@
+"""The one place that asks the machine: its clock, its environment, its database. Everything else is told.
+
+`open_house` is what every edge begins with: it finds the database, embedded or named, brings the schema up to date and
+starts the writer. Fits a page, and should.
+"""
+
+import logging
+import sys
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+import structlog
+
+from kosminar.engine.closer import Closer
+from kosminar.engine.house import House
+from kosminar.engine.writer import Writer
+from kosminar.engine.zones import Zones
+from kosminar.settings import Settings
+from kosminar.store.embedded import open_embedded
+from kosminar.store.migration import migrate
+
+# Lanes each hold one connection while they save; reads, the closer and probes share the others.
+CONNECTIONS_BESIDE_LANES: Final = 8
+
+# The pinned zone data, never the system's: the same programme must have the same periods on every machine.
+zoneinfo.reset_tzpath(to=())
+
+
+def utc_now() -> datetime:
+    """Real time. Nothing but this function reads the machine's clock."""
+    return datetime.now(UTC)  # noqa: TID251 -- The one place.
+
+
+def configure_logs(level: str) -> None:
+    """One JSON object a line on standard error, where neither answers nor progress bars are disturbed by it."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Without the local variables, which may hold a password.
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[str]:
+    """The URL of the database: the one named, or the embedded one, held for as long as the context lasts."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with open_embedded(settings.data_dir) as embedded:
+        yield embedded.url
+
+
+@asynccontextmanager
+async def open_house(
+    settings: Settings, database_url: str, *, wall: Callable[[], datetime] = utc_now
+) -> AsyncIterator[House]:
+    """A migrated database and a running writer; both are closed in order, after what was accepted is saved."""
+    async with asyncpg.create_pool(
+        database_url, min_size=1, max_size=settings.lanes + CONNECTIONS_BESIDE_LANES
+    ) as pool:
+        async with pool.acquire() as connection:
+            await migrate(connection, now=wall())
+        async with Writer(pool, wall=wall, lane_count=settings.lanes) as writer:
+            yield House(
+                settings=settings,
+                pool=pool,
+                writer=writer,
+                closer=Closer(pool, writer, wall=wall),
+                zones=Zones(pool),
+                wall=wall,
+            )
