@@ -1,0 +1,1 @@
+"""The HTTP surfaces: the compatible one and the native one."""

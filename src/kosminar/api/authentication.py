@@ -1,0 +1,118 @@
+"""Who sends a request: Basic credentials or an access token, exactly one of them (decision 30).
+
+Whatever is wrong answers alike, so that nobody learns which usernames exist. What was verified is remembered for a few
+seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from kosminar.api import tokens
+from kosminar.api.operation import Refused
+from kosminar.api.tokens import TokenRefused
+from kosminar.core.access import Caller, Level, Resource
+from kosminar.core.errors import Code, Complaint
+from kosminar.core.secret import password_matches
+from kosminar.store import clients
+
+if TYPE_CHECKING:
+    from kosminar.engine.house import House
+
+AUTHORIZATION: Final = "authorization"
+TOKEN_HEADER: Final = "x-cap-api-oauth-token"  # noqa: S105  # A name, no secret.
+CHALLENGE: Final = 'Basic realm="Kosminar", charset="UTF-8", Bearer realm="Kosminar"'
+
+REMEMBERED_FOR: Final = timedelta(seconds=5)
+# More callers than this at once are looked up more often; each entry is a few hundred bytes.
+REMEMBERED_MAX: Final = 2048
+
+
+class NotAuthenticated(Refused):
+    """No credentials, too many, or wrong ones."""
+
+    def __init__(self) -> None:
+        super().__init__(Complaint.of(Code.NOT_AUTHENTICATED), status=401, headers={"WWW-Authenticate": CHALLENGE})
+
+
+class Authenticator:
+    """Turns a request's headers into its caller."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+        self._remembered: dict[bytes, tuple[Caller, datetime]] = {}
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """The caller, by headers with names in lower case; raises NotAuthenticated."""
+        now = self._house.wall()
+        scheme, credentials = _credentials(headers)
+        fingerprint = hashlib.sha256(f"{scheme} {credentials}".encode()).digest()
+        known = self._remembered.get(fingerprint)
+        if known is not None and now < known[1]:
+            return known[0]
+        look_up = self._by_password if scheme == "basic" else self._by_token
+        caller, valid_until = await look_up(credentials, now)
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[fingerprint] = caller, min(valid_until, now + REMEMBERED_FOR)
+        return caller
+
+    async def _by_password(self, credentials: str, now: datetime) -> tuple[Caller, datetime]:
+        username, password = _username_and_password(credentials)
+        async with self._house.pool.acquire() as connection:
+            user = await clients.find_api_user(connection, username)
+        if user is None or not password_matches(password, user.secret_hash):
+            raise NotAuthenticated
+        return user.caller, now + REMEMBERED_FOR
+
+    async def _by_token(self, token: str, now: datetime) -> tuple[Caller, datetime]:
+        async with self._house.pool.acquire() as connection:
+            try:
+                client_key, organisation_id, valid_until = await tokens.verify(connection, token, now=now)
+            except TokenRefused:
+                raise NotAuthenticated from None
+            client = await clients.find_oauth_client(connection, client_key)
+        if client is None or client.caller.organisation_id != organisation_id:
+            raise NotAuthenticated
+        return client.caller, valid_until
+
+
+def permit(caller: Caller, level: Level, resource: Resource) -> None:
+    """Raises Refused unless the caller's access group gives the level on the resource."""
+    if not caller.may(level, resource):
+        raise Refused(Complaint.of(Code.ACCESS_DENIED), status=403)
+
+
+def basic_credentials(authorization: str) -> tuple[str, str] | None:
+    """Username and password of a Basic `Authorization` header; None if it is none, or malformed."""
+    try:
+        scheme, credentials = _credentials({AUTHORIZATION: authorization})
+        return _username_and_password(credentials) if scheme == "basic" else None
+    except NotAuthenticated:
+        return None
+
+
+def _credentials(headers: Mapping[str, str]) -> tuple[str, str]:
+    authorization, token = headers.get(AUTHORIZATION), headers.get(TOKEN_HEADER)
+    if authorization is None and token:
+        return "bearer", token.strip()
+    if authorization is None or token is not None:
+        raise NotAuthenticated
+    scheme, _, credentials = authorization.strip().partition(" ")
+    if scheme.lower() not in ("basic", "bearer"):
+        raise NotAuthenticated
+    return scheme.lower(), credentials.strip()
+
+
+def _username_and_password(credentials: str) -> tuple[str, str]:
+    try:
+        username, colon, password = base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, ValueError):
+        raise NotAuthenticated from None
+    # PostgreSQL's text cannot hold NUL, so no username has one.
+    if not colon or "\0" in username:
+        raise NotAuthenticated
+    return username, password

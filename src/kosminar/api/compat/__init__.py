@@ -1,0 +1,1 @@
+"""The compatible surface: paths, fields and codes as published, quirks included."""

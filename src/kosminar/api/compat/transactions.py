@@ -1,0 +1,118 @@
+"""Transactions on the compatible surface: one bill of one customer, of type REGULAR.
+
+A bill is the activity `bill:` and its number, so a repeated bill is counted once and answered alike, and one with other
+content is a conflict (decision 21). Always works in the caller's own organisation.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+from kosminar.api.answer import Answer, native
+from kosminar.api.compat.customers import CUSTOMER_QUERY, named_customer
+from kosminar.api.operation import Call, Operation, Refused, Schema, refuse_faults
+from kosminar.api.v1.facts import FACT, shown
+from kosminar.core.access import Level, Resource
+from kosminar.core.activity import TRANSACTION, Activity
+from kosminar.core.amount import amount_of
+from kosminar.core.decoder import UNREAD_AMOUNT, Fields, Json
+from kosminar.core.errors import Code, Complaint
+from kosminar.core.number import stable_number
+from kosminar.engine import registration
+from kosminar.engine.change import ActivityOutcome, Request
+from kosminar.engine.house import House
+
+# As published.
+BILL_NUMBER_LENGTH_MAX: Final = 50
+# The compatible names beside those that measures read.
+AMOUNTS: Final = {"billAmount": "amount", "grossAmount": "grossAmount", "discount": "discount"}
+
+
+async def post_transaction(house: House, call: Call) -> Answer:
+    """Record a bill; `sideEffects` lists what it brought about."""
+    fields = call.fields()
+    zone = await house.zones.of(call.organisation_id)
+    fields.required("type", _regular, "")
+    bill_number = fields.text("billNumber", max_length=BILL_NUMBER_LENGTH_MAX)
+    billed_at = fields.optional_instant("billingDate", zone)
+    fields.required("billAmount", _not_negative, UNREAD_AMOUNT)
+    attributes = {"billNumber": bill_number, **_amounts(fields)}
+    refuse_faults(fields.faults)
+    customer_id = await named_customer(house, call)
+    # Without a date the bill is dated when it is processed.
+    occurred_at = billed_at or await registration.instant(house.pool, call.organisation_id, wall=house.wall())
+    activity = Activity(f"bill:{bill_number}", TRANSACTION, occurred_at, attributes)
+    outcome = await house.writer.submit_one(Request(call.organisation_id, customer_id, activity))
+    assert isinstance(outcome, ActivityOutcome)
+    if outcome.code is not None and outcome.code is not Code.ACTIVITY_TOO_LATE:
+        raise Refused(Complaint.of(outcome.code))
+    warnings = [] if outcome.code is None else [Complaint.of(outcome.code)]
+    return native(
+        {
+            "createdId": stable_number(call.organisation_id, customer_id, activity.activity_id),
+            "warnings": [{"code": int(warning.code), "message": warning.message} for warning in warnings],
+            "errors": [],
+            "sideEffects": [shown(fact) for fact in outcome.facts],
+        }
+    )
+
+
+def _amounts(fields: Fields) -> Mapping[str, Decimal]:
+    read = {ours: fields.optional(theirs, _not_negative) for theirs, ours in AMOUNTS.items()}
+    return {name: amount for name, amount in read.items() if amount is not None}
+
+
+def _regular(value: Json) -> str:
+    if value != "REGULAR":
+        raise ValueError("must be REGULAR: other types are not supported")
+    return "REGULAR"
+
+
+def _not_negative(value: Json) -> Decimal:
+    amount = amount_of(value)
+    if amount < 0:
+        raise ValueError("must not be negative: a return is not a REGULAR transaction")
+    return amount
+
+
+AMOUNT: Final[Schema] = {"type": ["number", "string"]}
+BILL: Final[Schema] = {
+    "type": "object",
+    "required": ["type", "billNumber", "billAmount"],
+    "properties": {
+        "type": {"type": "string", "const": "REGULAR"},
+        "billNumber": {"type": "string", "minLength": 1, "maxLength": BILL_NUMBER_LENGTH_MAX},
+        "billAmount": {**AMOUNT, "description": "Net; what SALES measures."},
+        "grossAmount": {**AMOUNT, "description": "What GROSS_SALES measures."},
+        "discount": AMOUNT,
+        "billingDate": {
+            "type": ["string", "null"],
+            "description": "A date or date-time; without an offset in the organisation's zone, absent: now.",
+        },
+    },
+}
+RECORDED: Final[Schema] = {
+    "type": "object",
+    "required": ["createdId", "warnings", "errors", "sideEffects"],
+    "properties": {
+        "createdId": {"type": "integer"},
+        "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/Complaint"}},
+        "errors": {"type": "array", "maxItems": 0},
+        "sideEffects": {"type": "array", "items": FACT},
+    },
+}
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/v2/transactions",
+        function=post_transaction,
+        summary="Record a bill of a customer",
+        resource=Resource.ACTIVITIES,
+        level=Level.WRITE,
+        request=BILL,
+        response=RECORDED,
+        statuses=(200, 400),
+        query=CUSTOMER_QUERY,
+    ),
+)

@@ -1,0 +1,280 @@
+"""A customer's target groups: where the customer stands in every milestone and streak entered so far.
+
+Reads bring each standing up to the organisation's present instant first, so that a period end that is due but not yet
+worked looks as it will be. Under OTHER and ALL several organisations answer together, told apart by `orgId`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from kosminar.api.answer import Answer, envelope
+from kosminar.api.compat.dates import first_day, last_day, last_instant, twins
+from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped
+from kosminar.core import streak
+from kosminar.core.access import Level, Resource
+from kosminar.core.amount import ID_MAX
+from kosminar.core.clock import clock_now
+from kosminar.core.customer import Customer
+from kosminar.core.decide import settle
+from kosminar.core.errors import Code, Complaint, invalid
+from kosminar.core.measure import Entity
+from kosminar.core.number import stable_number
+from kosminar.core.period import Period
+from kosminar.core.programme import Programme
+from kosminar.core.standing import Run, Standing
+from kosminar.engine.house import House
+from kosminar.store import clocks, customers, programmes, standings
+from kosminar.store.standings import CustomerKey, CustomerRange, StandingKey
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The query: `all_periods` beside the running one, deactivated groups too, one target only."""
+
+    all_periods: bool
+    deactivated: bool
+    target_id: int | None
+    tracking_at: datetime | None
+
+
+async def list_target_groups(house: House, call: Call) -> Answer:
+    """Every group the customer was ever enrolled in; unknown everywhere: 310011."""
+    asked = _asked(call)
+    shown: dict[str, Any] | None = None
+    groups: list[dict[str, Any]] = []
+    for organisation_id in call.organisation_ids:
+        found = await _read(house, call, organisation_id, asked)
+        if found is not None:
+            customer, of_organisation = found
+            shown = shown or _customer(customer)
+            groups += of_organisation
+    if shown is None:
+        raise Refused(Complaint.of(Code.UNKNOWN_CUSTOMER))
+    return envelope({"userId": call.ids["userId"], "customer": shown, "targetGroups": groups})
+
+
+async def _read(
+    house: House, call: Call, organisation_id: int, asked: Asked
+) -> tuple[Customer, list[dict[str, Any]]] | None:
+    customer_id = call.ids["userId"]
+    async with house.pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        customer = await customers.find(connection, organisation_id, customer_id)
+        if customer is None:
+            return None
+        state = await clocks.fetch(connection, organisation_id)
+        defined = [
+            programme
+            for programme in await programmes.fetch_all(connection, organisation_id)
+            if asked.target_id in (None, programme.target.target_id)
+            and (asked.deactivated or programme.deactivated_at is None)
+        ]
+        key = CustomerKey.of(organisation_id, customer_id)
+        remembered = await standings.load_range(connection, CustomerRange.of(key), [customer_id], defined)
+    now = clock_now(test_clock=state.test_clock, clock_at=state.clock_at, wall=house.wall())
+    groups = []
+    for programme in defined:
+        standing = remembered[StandingKey(key, programme.target.target_id)]
+        if standing.enrolments:
+            standing = standing.after(settle(programme, standing, now))
+            groups.append(_Shown(programme, standing, customer_id, now, asked).group(call.version))
+    return customer, groups
+
+
+class _Shown:
+    """One group as one customer sees it."""
+
+    def __init__(self, programme: Programme, standing: Standing, customer_id: int, now: datetime, asked: Asked) -> None:
+        self.programme = programme
+        self.standing = standing
+        self.customer_id = customer_id
+        self.now = now
+        self.current = programme.period_at(asked.tracking_at or now)
+        self.periods = programme.periods if asked.all_periods else tuple(p for p in [self.current] if p is not None)
+
+    def group(self, version: Version) -> dict[str, Any]:
+        group: dict[str, Any] = {
+            "id": self.programme.target_group_id,
+            "name": self.programme.name,
+            "targets": [self._target(period) for period in self.periods],
+            "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
+            "trackingType": self.programme.tracking_type,
+        }
+        if version is Version.V3_1:
+            group["orgId"] = self.programme.organisation_id
+        if self.programme.streak:
+            group["streaks"] = self._streaks()
+        return group
+
+    def _target(self, period: Period) -> dict[str, Any]:
+        programme, target = self.programme, self.programme.target
+        run = self.standing.runs[-1].number if programme.streak else 1
+        progress = self.standing.progress.get((period.number, run))
+        enrolled_on = self._enrolled_on(period)
+        row: dict[str, Any] = {
+            "targetId": None
+            if progress is None
+            else stable_number(self.customer_id, target.target_id, period.period_id, run),
+            "periodId": period.period_id,
+            "periodRefCode": period.name,
+            "periodStartDate": first_day(period.starts_at, programme.zone),
+            "periodEndDate": last_day(period.ends_at, programme.zone),
+            "targetValue": target.values[period.number - 1],
+            "targetAchievedValue": self.standing.progress_in(period, run=run).value,
+            "targetName": target.name,
+            "targetType": target.measure.type,
+            "targetEntity": target.measure.entity,
+            "targetRuleId": target.target_id,
+            "eventName": "TransactionAdd" if target.measure.entity is Entity.TRANSACTION else target.measure.event_name,
+            "currentPeriod": period is self.current,
+            "unEnrolled": not self._in(period),
+            "milestones": None,
+            "targetAchievedEventLogId": None,
+        }
+        achieved_at = None if progress is None else progress.achieved_at
+        return {
+            **row,
+            **twins("enrolledOn", enrolled_on),
+            **twins("periodStartDateWithTimeStamp", period.starts_at),
+            **twins("periodEndDateWithTimeStamp", last_instant(period.ends_at)),
+            **twins("targetAchievedDateTime", achieved_at),
+        }
+
+    def _in(self, period: Period) -> bool:
+        """In the period: enrolled at its end if it is over, else enrolled now."""
+        if period.ends_at <= self.now:
+            return self.standing.enrolled_at_end_of(period)
+        return self.standing.enrolled_in(period)
+
+    def _enrolled_on(self, period: Period) -> datetime:
+        reaching = [s.starts_at for s in self.standing.enrolments if s.starts_at < period.ends_at]
+        return reaching[-1] if reaching else self.standing.enrolments[0].starts_at
+
+    def _streaks(self) -> list[dict[str, Any]]:
+        run = self.standing.runs[-1]
+        count = streak.count(self.programme, self.standing, run, self.now)
+        return [
+            {
+                "userStreakId": stable_number(self.customer_id, level.level_id, run.number) if run.met else None,
+                "streakId": level.level_id,
+                "streakName": level.name,
+                "status": self._status(run, count, reached=level.level_id in run.reached),
+                "currentCount": count,
+                "totalTargetCountOfSequence": level.count,
+            }
+            for level in self.programme.levels
+        ]
+
+    def _status(self, run: Run, count: int, *, reached: bool) -> str:
+        if reached:
+            return "ACHIEVED"
+        if not self.standing.enrolled or (run.met and count == 0):
+            return "DROPPED"
+        return "IN_PROGRESS" if count else "NOT_STARTED"
+
+
+def _customer(customer: Customer) -> dict[str, Any]:
+    identifiers = {
+        "externalId": customer.external_id,
+        "mobile": customer.mobile,
+        "email": customer.email,
+    }
+    return {
+        "id": customer.customer_id,
+        "profiles": [
+            {
+                "firstName": customer.first_name,
+                "lastName": customer.last_name,
+                "userId": customer.customer_id,
+                "source": "INSTORE",
+                "identifiers": [{"type": t, "value": value} for t, value in identifiers.items() if value is not None],
+            }
+        ],
+    }
+
+
+def _asked(call: Call) -> Asked:
+    target = call.query.get("targetRuleId")
+    if target is not None and not (target.isascii() and target.isdecimal() and 1 <= int(target[:20]) <= ID_MAX):
+        raise Refused(invalid("targetRuleId", f"must be an integer from 1 to {ID_MAX}"))
+    return Asked(
+        all_periods=_flag(call, "includeInactive"),
+        deactivated=_flag(call, "includeInactiveTargets"),
+        target_id=None if target is None else int(target),
+        tracking_at=_tracking_at(call),
+    )
+
+
+def _flag(call: Call, name: str) -> bool:
+    text = call.query.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise Refused(invalid(name, "must be true or false"))
+    return text == "true"
+
+
+def _tracking_at(call: Call) -> datetime | None:
+    text = call.query.get("trackingDate")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 13):
+        raise Refused(invalid("trackingDate", "must be milliseconds since 1970"))
+    return EPOCH + timedelta(milliseconds=int(text))
+
+
+ROW: Final[Schema] = {"type": "object", "description": "One period of the target, as published."}
+GROUPS: Final = enveloped(
+    {
+        "type": ["object", "null"],
+        "required": ["userId", "customer", "targetGroups"],
+        "properties": {
+            "userId": {"type": "integer"},
+            "customer": {"type": "object"},
+            "targetGroups": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "name", "targets", "targetEvaluationType", "trackingType"],
+                    "properties": {
+                        "id": {"type": "integer"},
+                        "name": {"type": "string"},
+                        "orgId": {"type": "integer"},
+                        "targets": {"type": "array", "items": ROW},
+                        "streaks": {"type": "array", "items": {"type": "object"}},
+                    },
+                },
+            },
+        },
+    }
+)
+
+BOOLEAN: Final[Schema] = {"type": "boolean", "default": False}
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/users/{userId}/targetGroups",
+        function=list_target_groups,
+        summary="A customer's target groups",
+        resource=Resource.ENROLMENTS,
+        level=Level.READ,
+        response=GROUPS,
+        statuses=(200, 400),
+        plural=True,
+        query=(
+            Parameter(name="includeInactive", schema=BOOLEAN, about="All periods, not only the running one."),
+            Parameter(name="includeInactiveTargets", schema=BOOLEAN, about="Deactivated groups too."),
+            Parameter(
+                name="targetRuleId",
+                schema={"type": "integer", "minimum": 1, "maximum": ID_MAX},
+                about="Only this target.",
+            ),
+            Parameter(
+                name="trackingDate",
+                schema={"type": "integer", "minimum": 0, "maximum": 9_999_999_999_999},
+                about="The instant, in milliseconds since 1970, whose period is the current one.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,147 @@
+"""Every request passes here, once: who, may they, where, for whom, what; then the operation; then the answer.
+
+Authentication, access, path, scope and body are settled in that order and each answers alone (decision 4). Whatever
+goes wrong, also inside an operation, leaves as an answer in the shape of its surface; nothing is raised.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+from litestar.types import Receive, Scope
+
+from kosminar.api import scope as scopes
+from kosminar.api.answer import Answer
+from kosminar.api.authentication import Authenticator, permit
+from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
+from kosminar.api.request import ClientGone, headers_of, in_shape, query_of, read_body
+from kosminar.core.access import Caller
+from kosminar.core.decoder import MalformedBody
+from kosminar.core.errors import MESSAGES, Code, Complaint
+from kosminar.engine.writer import NotSaved
+from kosminar.store import organisations
+
+if TYPE_CHECKING:
+    from kosminar.engine.house import House
+
+NOBODY: Final = Caller(0, "", {})
+"""Calls what anyone may call. Organisations are numbered from 1."""
+
+WITH_BODY: Final = ("POST", "PUT", "PATCH")
+RETRY_AFTER: Final = {"Retry-After": "1"}
+
+# The database is away, restarting or full: nothing is wrong with the request.
+UNAVAILABLE: Final = (
+    NotSaved,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+
+LOG: Final = structlog.get_logger()
+
+
+class Reception:
+    """Answers requests for operations."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+        self._authenticator = Authenticator(house)
+
+    async def answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
+        """The answer to a request that was routed to the operation; a request id is on it and on every log line."""
+        headers = headers_of(scope)
+        request_id = scope["state"]["request_id"]
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
+                answer = await operation.function(self._house, call)
+            except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
+                answer = answer_to(error, path=operation.path)
+            LOG.debug("request", operation=operation.function.__name__, status=answer.status)
+        return answer
+
+    async def _call(
+        self, operation: Operation, scope: Scope, receive: Receive, *, headers: dict[str, str], request_id: str
+    ) -> Call:
+        caller = NOBODY
+        if operation.resource is not None:
+            caller = await self._authenticator.authenticate(headers)
+            permit(caller, operation.level, operation.resource)
+        ids = _ids(scope)
+        query = query_of(scope)
+        version = Version(scope["state"].get("version", operation.version))
+        organisation_ids: tuple[int, ...] = (caller.organisation_id,)
+        if version is Version.V3_1 and operation.resource is not None:
+            organisation_ids = await self._organisation_ids(caller, operation, headers)
+        body = b""
+        if operation.method in WITH_BODY:
+            body = await read_body(
+                headers,
+                receive,
+                media_types=operation.media_types,
+                bytes_max=self._house.settings.body_bytes_max,
+            )
+        return Call(
+            caller=caller,
+            version=version,
+            method=operation.method,
+            organisation_ids=organisation_ids,
+            ids=ids,
+            query=query,
+            headers=headers,
+            body=body,
+            request_id=request_id,
+        )
+
+    async def _organisation_ids(self, caller: Caller, operation: Operation, headers: dict[str, str]) -> tuple[int, ...]:
+        if scopes.is_own(headers):
+            return (caller.organisation_id,)
+        async with self._house.pool.acquire() as connection:
+            hierarchy = await organisations.find_hierarchy(connection, caller.organisation_id)
+        assert hierarchy is not None, "organisations are never deleted"
+        found = scopes.resolve(headers, hierarchy, reading=operation.method == "GET", plural=operation.plural)
+        if isinstance(found, Complaint):
+            raise Refused(found)
+        return found
+
+
+def answer_to(error: Exception, *, path: str) -> Answer:
+    """What the caller gets for an exception, in the shape of the surface that the path belongs to."""
+    if isinstance(error, Refused):
+        return in_shape(path, error)
+    if isinstance(error, MalformedBody):
+        return in_shape(path, Refused(malformed(error)))
+    if isinstance(error, ClientGone):
+        LOG.debug("client gone")
+        return in_shape(path, Refused(Complaint.of(Code.INVALID_INPUT)))
+    if isinstance(error, UNAVAILABLE) or _connection_lost(error):
+        LOG.warning("unavailable", exc_info=error)
+        return in_shape(path, Refused(Complaint.of(Code.TRY_AGAIN_LATER), status=503, headers=RETRY_AFTER))
+    incident_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")
+    LOG.error("incident", incident_id=incident_id, exc_info=error)
+    message = f"{MESSAGES[Code.INTERNAL_ERROR]} Incident: {incident_id}."
+    return in_shape(path, Refused(Complaint.of(Code.INTERNAL_ERROR, message), status=500))
+
+
+def _connection_lost(error: Exception) -> bool:
+    """The driver's word for a connection or pool that closed under us; its other interface errors are our mistakes."""
+    return isinstance(error, asyncpg.InterfaceError) and any(
+        sign in str(error) for sign in ("is closed", "is closing", "was closed")
+    )
+
+
+def _ids(scope: Scope) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    complaints: list[Complaint] = []
+    for name, text in scope["path_params"].items():
+        try:
+            ids[name] = path_id(name, text)
+        except Refused as refused:
+            complaints += refused.complaints
+    if complaints:
+        raise Refused(*complaints)
+    return ids

@@ -1,0 +1,121 @@
+"""What a request says, read from ASGI: headers, query, body; and how its surface words a refusal.
+
+Reads strictly, so that no operation meets text that PostgreSQL cannot store or a body longer than the limit. Knows
+no operation.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from litestar.types import Receive, Scope
+
+from kosminar.api.answer import Answer, problem, refusal
+from kosminar.api.operation import Refused
+from kosminar.core.errors import Code, Complaint, invalid
+
+REQUEST_ID: Final = b"x-request-id"
+PROBES: Final = ("/healthz", "/readyz", "/metrics")
+QUERY_FIELDS_MAX: Final = 100
+# A Content-Length with more digits is too large whatever they are; int() would be slow and then fail.
+LENGTH_DIGITS_MAX: Final = 18
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+
+class ClientGone(Exception):
+    """Nobody reads the answer any more."""
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Names in lower case; of a repeated one the values are joined by a comma, as HTTP defines it."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def request_id_of(scope: Scope) -> str:
+    """The caller's `X-Request-ID` if it is fit for a log line, else a new one."""
+    given = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == REQUEST_ID), "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """Each query parameter once; two readers would disagree about which of two counts."""
+    raw: bytes = scope.get("query_string", b"")
+    if not raw:
+        return {}
+    try:
+        pairs = parse_qsl(
+            raw.decode("utf-8"),
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=QUERY_FIELDS_MAX,
+        )
+    except UnicodeDecodeError:
+        raise Refused(invalid("", "The query must be UTF-8")) from None
+    except ValueError:
+        raise Refused(invalid("", f"The query must have no more than {QUERY_FIELDS_MAX} parameters")) from None
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        raise Refused(invalid("", "The query must not name a parameter twice"))
+    if any("\0" in text for pair in pairs for text in pair):
+        raise Refused(invalid("", "The query must not contain the character NUL"))
+    return query
+
+
+async def read_body(
+    headers: Mapping[str, str], receive: Receive, *, media_types: Sequence[str], bytes_max: int
+) -> bytes:
+    """The body, if it is of a type and length that we take; no more than the limit is ever kept."""
+    announced = headers.get("content-length", "").strip()
+    if announced.isdecimal() and (len(announced) > LENGTH_DIGITS_MAX or int(announced) > bytes_max):
+        raise _too_large()
+    body = bytearray()
+    more = True
+    while more:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            raise _too_large()
+        more = message.get("more_body", False)
+    if body:
+        _check_media_type(headers, media_types)
+    return bytes(body)
+
+
+def in_shape(path: str, refused: Refused) -> Answer:
+    """A refusal as the surface words it: a problem below /v1 and on probes, else the envelope (decision 4)."""
+    if path != "/v1" and not path.startswith("/v1/") and path not in PROBES:
+        return refusal(*refused.complaints, status=refused.status, headers=refused.headers)
+    first, *others = refused.complaints
+    return problem(
+        refused.status,
+        first.code,
+        first.message,
+        errors=refused.complaints if others else (),
+        headers=refused.headers,
+    )
+
+
+def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str]) -> None:
+    # Without a type the body is taken for what it should be; the decoder finds out.
+    media_type = headers.get("content-type", media_types[0]).partition(";")[0].strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if media_type not in media_types:
+        raise Refused(
+            Complaint.of(Code.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {' or '.join(media_types)}."), status=415
+        )
+    if encoding != "identity":
+        raise Refused(Complaint.of(Code.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding."), status=415)
+
+
+def _too_large() -> Refused:
+    return Refused(Complaint.of(Code.REQUEST_TOO_LARGE), status=413)

@@ -1,0 +1,69 @@
+"""A customer's audit trail, oldest first; and the one shape in which a fact is shown everywhere."""
+
+from typing import Any, Final
+
+from kosminar.api.answer import Answer, native
+from kosminar.api.known import require_customer
+from kosminar.api.operation import Call, Operation, Schema
+from kosminar.api.v1.page import CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
+from kosminar.core.access import Level, Resource
+from kosminar.engine.house import House
+from kosminar.store import facts
+from kosminar.store.facts import RecordedFact
+from kosminar.store.standings import CustomerKey
+
+FACT: Final[Schema] = {
+    "type": "object",
+    "required": ["name", "at", "targetGroupId", "targetId", "periodId", "levelId", "value", "reason"],
+    "properties": {
+        "name": {"type": "string"},
+        "at": {"type": "string", "format": "date-time"},
+        "targetGroupId": {"type": "integer"},
+        "targetId": {"type": "integer"},
+        "periodId": {"type": ["integer", "null"]},
+        "levelId": {"type": ["integer", "null"]},
+        "value": {"type": ["number", "null"]},
+        "reason": {"type": ["string", "null"]},
+    },
+}
+
+
+def shown(fact: RecordedFact) -> dict[str, Any]:
+    return {
+        "name": fact.name,
+        "at": fact.at,
+        "targetGroupId": fact.target_group_id,
+        "targetId": fact.target_id,
+        "periodId": fact.period_id,
+        "levelId": fact.level_id,
+        "value": fact.value,
+        "reason": fact.reason,
+    }
+
+
+async def list_facts(house: House, call: Call) -> Answer:
+    """What happened to a customer, in the order in which it happened."""
+    limit = page_limit(call)
+    after = read_cursor(call, length=2) or (0, 0)
+    key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
+    async with house.pool.acquire() as connection:
+        await require_customer(connection, call, key.organisation_id, key.customer_id)
+        found = await facts.list_page(connection, key, after=(after[0], after[1]), limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    cursor = None if last is None else write_cursor(last.sequence, last.ordinal)
+    return native({"data": [shown(fact) for fact in found[:limit]], "next": cursor})
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v1/customers/{customerId}/facts",
+        function=list_facts,
+        summary="A customer's audit trail, oldest first",
+        resource=Resource.ENROLMENTS,
+        level=Level.READ,
+        response=page_schema(FACT),
+        statuses=(200, 404),
+        query=(CURSOR, LIMIT),
+    ),
+)
