@@ -4,6 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from tests.model import slow_model as model
+
 from kosminar.core.activity import Activity
 from kosminar.core.amount import round_amount
 from kosminar.core.decide import Enrol, UnEnrol, Verdict, decide, settle
@@ -15,7 +17,6 @@ from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, T
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
 from kosminar.core.standing import Standing
 from kosminar.core.streak import count
-from tests.model import slow_model as model
 
 
 def programme_of(world: model.ModelProgramme) -> Programme:

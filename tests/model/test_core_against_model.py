@@ -4,7 +4,6 @@ import os
 from random import Random
 
 import pytest
-
 from tests.model import slow_model as model
 from tests.model.engine_replay import Replay
 from tests.model.histories import random_history

@@ -1,0 +1,434 @@
+"""The command line: `kosminar <noun> <verb>`. Exit codes: 0 done, 1 done with findings or refused, 2 asked wrongly.
+
+Every command opens the same database as `serve` and may run beside it. With --json, standard output holds one JSON
+document and nothing else; progress and notices go to standard error.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+import asyncpg
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kosminar import demo as demonstration
+from kosminar.core.access import DEFAULT_GROUP_NAME
+from kosminar.core.decoder import encode
+from kosminar.core.period import instant
+from kosminar.core.zone import zone_named
+from kosminar.engine import auditor, clients, doctor, importer
+from kosminar.engine.clients import SetUpRefused
+from kosminar.engine.house import House
+from kosminar.engine.importer import ImportRefused, LineResult, LineStatus
+from kosminar.engine.writer import NotSaved
+from kosminar.serve import PortTaken, bind, serve_forever
+from kosminar.settings import Settings, SettingsError
+from kosminar.store import organisations, recount
+from kosminar.store.embedded_host import EmbeddedDatabaseError
+from kosminar.store.migration import MigrationRefused, migrate
+from kosminar.wiring import configure_logs, open_database, open_house, utc_now
+
+T = TypeVar("T")
+
+FOUND: Final = 1
+ASKED_WRONGLY: Final = 2
+
+app = typer.Typer(
+    name="kosminar",
+    help="Loyalty milestones and streaks: every reward exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+organisation_app = typer.Typer(help="Organisations.", no_args_is_help=True)
+client_app = typer.Typer(help="Clients that sign in for an organisation.", no_args_is_help=True)
+import_app = typer.Typer(help="Bring CSV files in.", no_args_is_help=True)
+app.add_typer(organisation_app, name="organisation")
+app.add_typer(client_app, name="client")
+app.add_typer(import_app, name="import")
+
+DataDirectory = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the embedded database keeps its data. [KOSMINAR_DATA_DIR]")
+]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="A PostgreSQL to use instead. [KOSMINAR_DATABASE_URL]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+Organisation = Annotated[int, typer.Option("--organisation", help="The organisation's id.")]
+
+
+def main() -> None:
+    """The console script: what a stranger can mend is one sentence, never a stack trace."""
+    try:
+        app(standalone_mode=True)
+    except SettingsError as error:
+        _complain(str(error), ASKED_WRONGLY)
+    except (
+        EmbeddedDatabaseError,
+        MigrationRefused,
+        SetUpRefused,
+        ImportRefused,
+        PortTaken,
+        NotSaved,
+        asyncpg.PostgresError,
+        OSError,
+    ) as error:
+        _complain(str(error), FOUND)
+
+
+# ---------------------------------------------------------------- running
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. [default: 8080]")] = None,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Run everything in one process: the API, the period ends, and a database of its own unless one is named."""
+    settings = _settings(data_dir, database_url, host=host, port=port)
+    configure_logs(settings.log_level)
+    listener = bind(settings.host, settings.port)
+    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+
+    async def ready(_: House) -> None:
+        _answer({"url": url}, [f"Kosminar is listening on {url} (press Ctrl-C to stop)"], as_json=json)
+
+    serve_forever(settings, listener, ready=ready)
+
+
+@app.command()
+def demo(
+    port: Annotated[int | None, typer.Option(help="The port to listen on; another one if it is taken.")] = None,
+    customers: Annotated[int, typer.Option(min=50, max=100_000, help="How many customers to seed.")] = 3_000,
+    json: Json = False,
+) -> None:
+    """Serve a seeded brand with a history, a test clock and curl lines to paste. Starts afresh each time."""
+    demonstration.run(
+        os.environ,
+        port=port,
+        customer_count=customers,
+        tell=lambda story: _answer(asdict(story), story.lines(), as_json=json),
+        notice=_notice,
+    )
+
+
+@app.command(name="migrate")
+def migrate_command(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Bring the database to this version's schema. `serve` does it too."""
+
+    async def work(connection: asyncpg.Connection) -> list[str]:
+        return await migrate(connection, now=utc_now())
+
+    applied = _with_connection(_settings(data_dir, database_url), work)
+    _answer({"applied": applied}, applied or ["The schema is up to date."], as_json=json)
+
+
+@app.command()
+def settings(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Show the settings in force and where each comes from."""
+    rows = _settings(data_dir, database_url).effective()
+    if json:
+        _write_json([row._asdict() for row in rows])
+        return
+    table = Table("setting", "value", "from", "meaning", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.name, row.value, row.source, row.help)
+    Console().print(table)
+
+
+@app.command(name="doctor")
+def doctor_command(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Say what is wrong with this installation. Changes nothing but starting an embedded database."""
+
+    async def work(connection: asyncpg.Connection) -> list[doctor.Check]:
+        return await doctor.examine(connection, now=utc_now())
+
+    checks = _with_connection(_settings(data_dir, database_url), work)
+    lines = [f"{'ok ' if c.healthy else 'BAD'} {c.name}: {c.found}" + f" {c.advice}".rstrip() for c in checks]
+    healthy = all(check.healthy for check in checks)
+    _answer({"healthy": healthy, "checks": [asdict(check) for check in checks]}, lines, as_json=json)
+    raise typer.Exit(0 if healthy else FOUND)
+
+
+# ---------------------------------------------------------------- setting up
+
+
+@organisation_app.command(name="create")
+def organisation_create(
+    name: Annotated[str, typer.Option(help="What it is called.")],
+    zone: Annotated[str, typer.Option(help="Its IANA time zone, for example Europe/Berlin.")],
+    parent: Annotated[int | None, typer.Option(help="The id of its parent, if it is a child.")] = None,
+    test_clock: Annotated[
+        str | None, typer.Option(help="Give it a clock that stands still at this instant until it is moved.")
+    ] = None,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make an organisation."""
+    test_clock_at = _instant("--test-clock", test_clock, zone)
+
+    async def work(house: House) -> int:
+        async with house.pool.acquire() as connection:
+            return await clients.create_organisation(
+                connection, name=name, zone=zone, parent_id=parent, test_clock_at=test_clock_at, now=house.wall()
+            )
+
+    organisation_id = _with_house(_settings(data_dir, database_url), work)
+    _answer({"organisationId": organisation_id}, [f"Organisation {organisation_id} was created."], as_json=json)
+
+
+@client_app.command(name="create")
+def client_create(
+    organisation: Organisation,
+    access_group: Annotated[str, typer.Option(help="What it may do.")] = DEFAULT_GROUP_NAME,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make a client. Its password and secret are shown once and kept only as hashes."""
+
+    async def work(house: House) -> clients.Credentials:
+        async with house.pool.acquire() as connection:
+            return await clients.create_client(
+                connection,
+                organisation_id=organisation,
+                access_group_name=access_group,
+                random_bytes=secrets.token_bytes,
+                now=house.wall(),
+            )
+
+    made = asdict(_with_house(_settings(data_dir, database_url), work))
+    _answer(made, [f"{name}: {value}" for name, value in made.items()], as_json=json)
+
+
+# ---------------------------------------------------------------- import
+
+
+class Noun(StrEnum):
+    """What a file holds."""
+
+    CUSTOMERS = "customers"
+    ACTIVITIES = "activities"
+
+
+Csv = Annotated[Path, typer.Option("--file", exists=True, dir_okay=False, readable=True, help="The CSV file.")]
+Mapping_ = Annotated[list[str] | None, typer.Option("--map", help="column=field, as often as needed.")]
+
+
+@import_app.command(name="customers")
+def import_customers(
+    organisation: Organisation,
+    file: Csv,
+    mapping: Mapping_ = None,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Register customers. Columns: customerId, externalId, mobile, email, firstName, lastName."""
+    _import(Noun.CUSTOMERS, organisation, file, mapping, _settings(data_dir, database_url), as_json=json)
+
+
+@import_app.command(name="activities")
+def import_activities(
+    organisation: Organisation,
+    file: Csv,
+    mapping: Mapping_ = None,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Record activities. Columns: id, customerId, type (else transaction), occurredAt, attributes.<name>.
+
+    Without a column for the id, it is made from the file's content and the line, so the same file may be imported
+    again after an interruption. A date or instant without zone is in the organisation's zone.
+    """
+    _import(Noun.ACTIVITIES, organisation, file, mapping, _settings(data_dir, database_url), as_json=json)
+
+
+def _import(
+    noun: Noun, organisation_id: int, path: Path, mapping: list[str] | None, settings_: Settings, *, as_json: bool
+) -> None:
+    columns = _columns(mapping or [])
+    byte_count = path.stat().st_size
+
+    async def work(house: House) -> tuple[Counter[LineStatus], list[LineResult]]:
+        async with house.pool.acquire() as connection:
+            if await organisations.find(connection, organisation_id) is None:
+                raise SetUpRefused(f"There is no organisation {organisation_id}.")
+        read = importer.import_customers if noun is Noun.CUSTOMERS else importer.import_activities
+        counts: Counter[LineStatus] = Counter()
+        kept: list[LineResult] = []
+        with _progress(noun, byte_count) as advance:
+            async for result, position in read(house, organisation_id, path, columns):
+                counts[result.status] += 1
+                advance(position)
+                if result.status in (LineStatus.REFUSED, LineStatus.LATE):
+                    # JSON holds the first bad lines only, or a file of nothing else would not fit into memory.
+                    if not as_json:
+                        _notice(f"line {result.line_number}: {result.status} {result.code} {result.message}")
+                    elif len(kept) < BAD_LINES_IN_JSON_MAX:
+                        kept.append(result)
+        return counts, kept
+
+    counts, kept = _with_house(settings_, work)
+    totals = {status.value: counts[status] for status in LineStatus}
+    summary = ", ".join(f"{count} {status}" for status, count in totals.items())
+    _answer({**totals, "badLines": [asdict(result) for result in kept]}, [f"{noun}: {summary}"], as_json=as_json)
+    raise typer.Exit(FOUND if counts[LineStatus.REFUSED] else 0)
+
+
+BAD_LINES_IN_JSON_MAX: Final = 10_000
+
+
+def _columns(mapping: list[str]) -> Mapping[str, str]:
+    columns = {}
+    for one in mapping:
+        column, separator, name = one.rpartition("=")
+        if not separator or not column or not name:
+            _complain(f"--map takes column=field, not {one!r}.", ASKED_WRONGLY)
+        columns[column] = name
+    return columns
+
+
+# ---------------------------------------------------------------- audit
+
+
+@app.command()
+def audit(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Recompute everything from accepted commands and activities; exit 1 on any difference."""
+
+    async def work(house: House) -> tuple[int, list[auditor.Difference]]:
+        async with house.pool.acquire() as connection:
+            total = await recount.count_customers(connection)
+        found: list[auditor.Difference] = []
+        done = 0
+        with _progress("customers", total) as advance:
+
+            def progressed(count: int) -> None:
+                nonlocal done
+                done += count
+                advance(done)
+
+            async for difference in auditor.audit(house.pool, progressed=progressed):
+                found.append(difference)
+                if not json:
+                    _notice(_told(difference))
+        return done, found
+
+    customer_count, differences = _with_house(_settings(data_dir, database_url), work)
+    _answer(
+        {"customers": customer_count, "differences": [_difference(one) for one in differences]},
+        [f"{customer_count} customers recounted, {len(differences)} differences."],
+        as_json=json,
+    )
+    raise typer.Exit(FOUND if differences else 0)
+
+
+def _told(one: auditor.Difference) -> str:
+    place = f"organisation {one.organisation_id}, customer {one.customer_id}, target {one.target_id}"
+    return f"{place}: {one.what}\n  expected {one.expected}\n  found    {one.found}"
+
+
+def _difference(one: auditor.Difference) -> dict[str, Any]:
+    return {
+        "organisationId": one.organisation_id,
+        "customerId": one.customer_id,
+        "targetId": one.target_id,
+        "what": one.what,
+        "expected": repr(one.expected),
+        "found": repr(one.found),
+    }
+
+
+# ---------------------------------------------------------------- what the commands share
+
+
+def _settings(data_dir: Path | None, database_url: str | None, **others: object) -> Settings:
+    return Settings.read(os.environ, {"data_dir": data_dir, "database_url": database_url, **others})
+
+
+def _with_house(settings_: Settings, work: Callable[[House], Awaitable[T]]) -> T:
+    configure_logs(settings_.log_level)
+
+    async def run(database_url: str) -> T:
+        async with open_house(settings_, database_url) as house:
+            return await work(house)
+
+    with open_database(settings_) as database_url:
+        return asyncio.run(run(database_url))
+
+
+def _with_connection(settings_: Settings, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    async def run(database_url: str) -> T:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    with open_database(settings_) as database_url:
+        return asyncio.run(run(database_url))
+
+
+@contextmanager
+def _progress(noun: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal; elsewhere silence."""
+    columns = (
+        TextColumn(noun),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(noun, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _instant(option: str, text: str | None, zone: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return instant(text, zone_named(zone))
+    except ValueError as error:
+        _complain(f"{option} {error}", ASKED_WRONGLY)
+
+
+def _answer(content: Any, lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        _write_json(content)
+    else:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def _write_json(content: Any) -> None:
+    sys.stdout.write(encode(content).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _notice(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _complain(message: str, code: int) -> NoReturn:
+    _notice(f"kosminar: {message}")
+    raise SystemExit(code)
