@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -15,7 +15,7 @@ demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
 	@exec .venv/bin/kosminar demo
 
 test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
-	@.venv/bin/pytest -n 2 $(TESTS)
+	@.venv/bin/pytest -n 2 --dist worksteal $(TESTS)
 
 check: .venv/.development ## Format, lint, types, layers and tests: what must pass before a change lands
 	.venv/bin/ruff format --check
@@ -27,6 +27,9 @@ check: .venv/.development ## Format, lint, types, layers and tests: what must pa
 format: .venv/.development ## Format the code and apply the linter's safe repairs
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
+
+openapi: .venv/.kosminar ## Refresh docs/openapi.json
+	.venv/bin/kosminar openapi > docs/openapi.json
 
 clean: ## Remove .venv and every cache
 	rm -rf .venv .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build src/*.egg-info

@@ -132,7 +132,7 @@ def wall() -> Wall:
 
 
 @pytest_asyncio.fixture
-async def house(pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
+async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
     # Imported here, so that the tests of the core load no web framework.
     from kosminar.engine.closer import Closer
     from kosminar.engine.house import House
@@ -140,7 +140,10 @@ async def house(pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
     from kosminar.engine.zones import Zones
     from kosminar.settings import Settings
 
-    async with Writer(pool, wall=wall, lane_count=2) as writer:
+    async with (
+        asyncpg.create_pool(database_url, min_size=1, max_size=2) as lane_pool,
+        Writer(lane_pool, wall=wall, lane_count=2) as writer,
+    ):
         yield House(
             settings=Settings.read({}),
             pool=pool,

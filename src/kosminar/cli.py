@@ -5,6 +5,7 @@ document and nothing else; progress and notices go to standard error.
 """
 
 import asyncio
+import json as json_module
 import os
 import secrets
 import sys
@@ -21,10 +22,12 @@ import asyncpg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from kosminar import demo as demonstration
-from kosminar.core.access import DEFAULT_GROUP_NAME
+from kosminar.api import openapi
+from kosminar.api.app import OPERATIONS
+from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
 from kosminar.core.decoder import encode
 from kosminar.core.period import instant
 from kosminar.core.zone import zone_named
@@ -54,9 +57,11 @@ app = typer.Typer(
 )
 organisation_app = typer.Typer(help="Organisations.", no_args_is_help=True)
 client_app = typer.Typer(help="Clients that sign in for an organisation.", no_args_is_help=True)
+access_group_app = typer.Typer(help="Access groups: what clients may do.", no_args_is_help=True)
 import_app = typer.Typer(help="Bring CSV files in.", no_args_is_help=True)
 app.add_typer(organisation_app, name="organisation")
 app.add_typer(client_app, name="client")
+app.add_typer(access_group_app, name="access-group")
 app.add_typer(import_app, name="import")
 
 DataDirectory = Annotated[
@@ -145,7 +150,7 @@ def settings(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, j
     if json:
         _write_json([row._asdict() for row in rows])
         return
-    table = Table("setting", "value", "from", "meaning", box=None, pad_edge=False)
+    table = Table(Column("setting", no_wrap=True), "value", "from", "meaning", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row.name, row.value, row.source, row.help)
     Console().print(table)
@@ -163,6 +168,12 @@ def doctor_command(data_dir: DataDirectory = None, database_url: DatabaseUrl = N
     healthy = all(check.healthy for check in checks)
     _answer({"healthy": healthy, "checks": [asdict(check) for check in checks]}, lines, as_json=json)
     raise typer.Exit(0 if healthy else FOUND)
+
+
+@app.command(name="openapi")
+def openapi_command() -> None:
+    """Write the OpenAPI 3.1 document of both surfaces; docs/openapi.json is kept equal to it."""
+    sys.stdout.write(json_module.dumps(openapi.document(OPERATIONS), indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- setting up
@@ -215,6 +226,56 @@ def client_create(
 
     made = asdict(_with_house(_settings(data_dir, database_url), work))
     _answer(made, [f"{name}: {value}" for name, value in made.items()], as_json=json)
+
+
+@client_app.command(name="revoke")
+def client_revoke(
+    organisation: Organisation,
+    name: Annotated[str, typer.Option(help="The username, or the key of an OAuth client.")],
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Take credentials back; they stop working within seconds."""
+
+    async def work(house: House) -> None:
+        async with house.pool.acquire() as connection:
+            await clients.revoke_client(connection, organisation_id=organisation, name=name, now=house.wall())
+
+    _with_house(_settings(data_dir, database_url), work)
+    _answer({"revoked": name}, [f"{name} was revoked."], as_json=json)
+
+
+@access_group_app.command(name="create")
+def access_group_create(
+    organisation: Organisation,
+    name: Annotated[str, typer.Option(help="What it is called.")],
+    grant: Annotated[list[str], typer.Option(help="resource=none|read|write, as often as needed; the rest is none.")],
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make an access group, for clients that may do less than everything."""
+    grants = _grants(grant)
+
+    async def work(house: House) -> int:
+        async with house.pool.acquire() as connection:
+            return await clients.create_access_group(
+                connection, organisation_id=organisation, name=name, grants=grants, now=house.wall()
+            )
+
+    access_group_id = _with_house(_settings(data_dir, database_url), work)
+    _answer({"accessGroupId": access_group_id}, [f"Access group {name} was created."], as_json=json)
+
+
+def _grants(given: list[str]) -> Mapping[Resource, Level]:
+    grants = dict.fromkeys(Resource, Level.NONE)
+    for one in given:
+        resource, _, level = one.partition("=")
+        if resource not in set(Resource) or level not in set(Level):
+            _complain(f"--grant takes resource=level, of {', '.join(Resource)} and {', '.join(Level)}.", ASKED_WRONGLY)
+        grants[Resource(resource)] = Level(level)
+    return grants
 
 
 # ---------------------------------------------------------------- import

@@ -23,8 +23,9 @@ from kosminar.settings import Settings
 from kosminar.store.embedded import open_embedded
 from kosminar.store.migration import migrate
 
-# Lanes each hold one connection while they save; reads, the closer and probes share the others.
-CONNECTIONS_BESIDE_LANES: Final = 8
+# For reads, period ends and probes. The lanes have connections of their own: whoever waits for a lane while it holds
+# one of these can never keep the lane from getting one.
+CONNECTION_COUNT: Final = 8
 
 # The pinned zone data, never the system's: the same programme must have the same periods on every machine.
 zoneinfo.reset_tzpath(to=())
@@ -66,12 +67,13 @@ async def open_house(
     settings: Settings, database_url: str, *, wall: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[House]:
     """A migrated database and a running writer; both are closed in order, after what was accepted is saved."""
-    async with asyncpg.create_pool(
-        database_url, min_size=1, max_size=settings.lanes + CONNECTIONS_BESIDE_LANES
-    ) as pool:
+    async with (
+        asyncpg.create_pool(database_url, min_size=1, max_size=CONNECTION_COUNT) as pool,
+        asyncpg.create_pool(database_url, min_size=1, max_size=settings.lanes) as lane_pool,
+    ):
         async with pool.acquire() as connection:
             await migrate(connection, now=wall())
-        async with Writer(pool, wall=wall, lane_count=settings.lanes) as writer:
+        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes) as writer:
             yield House(
                 settings=settings,
                 pool=pool,

@@ -10,10 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
 TRANSACTION: Final = "transaction"
+
+# Wide enough for every number that the decoder lets in, so that no two are rounded into one.
+_EXACT: Final = Context(prec=5_000)
 
 # Clocks of shops run ahead a little; more than this is a mistake or a trick (decision 20).
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
@@ -47,7 +50,7 @@ def _canonical(value: Any) -> Any:
         return [_canonical(item) for item in value]
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         number = Decimal(value)
-        return {"number": "0" if number == 0 else format(number.normalize(), "E")}
+        return {"number": "0" if number == 0 else format(number.normalize(_EXACT), "E")}
     if isinstance(value, str):
         return "text:" + value
     return value

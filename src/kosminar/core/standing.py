@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from kosminar.core.fact import Fact, FactName
 from kosminar.core.measure import ZERO
@@ -28,8 +28,7 @@ class Method(StrEnum):
     OPT_OUT = "opt_out"
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Enrolled over [starts_at, ends_at), in the period numbered `first_period_number` and every later one."""
 
     method: Method
@@ -53,8 +52,7 @@ class Stretch:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """One period of one run. `settled` once its end was worked; `rewarded` once its immediate rewards were given."""
 
     value: Decimal = ZERO
@@ -66,8 +64,7 @@ class Progress:
     settled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One run of a streak, over [starts_at, ends_at); the first has no start, the latest no end.
 
     `met` holds the numbers of the periods met, in order; `reached` the levels, for the whole run;
@@ -82,6 +79,7 @@ class Run:
     broken_number: int = 0
 
 
+UNTOUCHED: Final = Progress()
 FIRST_RUN: Final = Run(number=1)
 
 ProgressKey = tuple[int, int]
@@ -125,7 +123,7 @@ class Standing:
         return next(r for r in reversed(self.runs) if r.starts_at is None or r.starts_at <= at)
 
     def progress_in(self, period: Period, *, run: int = MILESTONE_RUN) -> Progress:
-        return self.progress.get((period.number, run), Progress())
+        return self.progress.get((period.number, run), UNTOUCHED)
 
     def rewarded_in(self, period: Period) -> bool:
         """A period is rewarded once, whatever run it was met in (decision 15)."""
@@ -138,14 +136,14 @@ class Standing:
             standing = _FOLD[fact.name](standing, fact)
         return standing
 
-    def _with_progress(self, fact: Fact, **changes: object) -> Self:
+    def _with_progress(self, fact: Fact, **changes: Any) -> Self:
         assert fact.period_number is not None
         key = (fact.period_number, fact.run or MILESTONE_RUN)
-        changed = replace(self.progress.get(key, Progress()), **changes)  # type: ignore[arg-type]
+        changed = self.progress.get(key, UNTOUCHED)._replace(**changes)
         return replace(self, progress=MappingProxyType({**self.progress, key: changed}))
 
-    def _with_run(self, number: int, **changes: object) -> Self:
-        runs = tuple(replace(r, **changes) if r.number == number else r for r in self.runs)  # type: ignore[arg-type]
+    def _with_run(self, number: int, **changes: Any) -> Self:
+        runs = tuple(r._replace(**changes) if r.number == number else r for r in self.runs)
         return replace(self, runs=runs)
 
     def _enrolled(self, fact: Fact) -> "Standing":
@@ -160,13 +158,13 @@ class Standing:
         assert fact.period_number is not None
         first, *later = self.stretches
         assert first.method is Method.AUTOMATIC, "only an automatic enrolment is moved back"
-        first = replace(first, starts_at=fact.starts_at, first_period_number=fact.period_number)
+        first = first._replace(starts_at=fact.starts_at, first_period_number=fact.period_number)
         return replace(self, stretches=(first, *later))
 
     def _reset(self, fact: Fact) -> "Standing":
         assert fact.run is not None
         *earlier, last = self.runs
-        ended = replace(last, ends_at=fact.at)
+        ended = last._replace(ends_at=fact.at)
         return replace(self, runs=(*earlier, ended, Run(number=fact.run, starts_at=fact.at)))
 
     def _balance_set(self, fact: Fact) -> "Standing":
@@ -180,7 +178,7 @@ class Standing:
         assert fact.period_number is not None
         if fact.day is None:
             return self._with_progress(fact, value=fact.value)
-        days = self.progress.get((fact.period_number, fact.run or MILESTONE_RUN), Progress()).days
+        days = self.progress.get((fact.period_number, fact.run or MILESTONE_RUN), UNTOUCHED).days
         return self._with_progress(fact, value=fact.value, days=tuple(sorted({*days, fact.day})))
 
     def _achieved(self, fact: Fact) -> "Standing":
@@ -208,7 +206,7 @@ class Standing:
     def _un_enrolled(self, fact: Fact) -> "Standing":
         *earlier, last = self.stretches
         # A stretch that was to begin later than now is over before it began.
-        ended = replace(last, ends_at=max(fact.at, last.starts_at))
+        ended = last._replace(ends_at=max(fact.at, last.starts_at))
         return replace(self, stretches=(*earlier, ended))
 
     def _opted_out(self, fact: Fact) -> "Standing":

@@ -32,7 +32,10 @@ PAGE_SIZE = 200
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something stored that the recount does not give, or the other way round; None is "nothing there"."""
+    """Something stored that the recount does not give, or the other way round; None is "nothing there".
+
+    An activity whose content was altered concerns no one target; its target id is 0.
+    """
 
     organisation_id: int
     customer_id: int
@@ -83,9 +86,15 @@ async def _audit_range(connection: Connection, within: CustomerRange, customer_i
     clock = await clocks.fetch(connection, within.organisation_id)
     defined = await programmes.fetch_all(connection, within.organisation_id)
     by_target = {programme.target.target_id: programme for programme in defined}
-    expected = await _replay(connection, within, customer_ids, by_target)
+    received = await activities.list_accepted(connection, within)
+    ordered = await commands.list_accepted(connection, within)
+    expected = _replay(received, ordered, customer_ids, by_target)
     stored = await _stored(connection, within, customer_ids, by_target)
-    differences = []
+    differences = [
+        Difference(within.organisation_id, a.customer.customer_id, 0, "activity", a.activity.activity_id, "altered")
+        for a in received
+        if a.activity.fingerprint() != a.fingerprint
+    ]
     for (customer_id, target_id), account in stored.items():
         programme = by_target[target_id]
         due = settle(programme, account.standing, clock.clock_at)
@@ -109,18 +118,18 @@ async def _audit_range(connection: Connection, within: CustomerRange, customer_i
 _Accounts = dict[tuple[int, int], _Account]
 
 
-async def _replay(
-    connection: Connection, within: CustomerRange, customer_ids: Sequence[int], by_target: dict[int, Programme]
+def _replay(
+    received: Sequence[AcceptedActivity],
+    ordered: Sequence[AcceptedCommand],
+    customer_ids: Sequence[int],
+    by_target: dict[int, Programme],
 ) -> _Accounts:
     accounts = {
         (customer_id, target_id): _Account(Standing.untouched(streak=programme.streak))
         for customer_id in customer_ids
         for target_id, programme in by_target.items()
     }
-    accepted: list[AcceptedActivity | AcceptedCommand] = [
-        *await activities.list_accepted(connection, within),
-        *await commands.list_accepted(connection, within),
-    ]
+    accepted: list[AcceptedActivity | AcceptedCommand] = [*received, *ordered]
     for one in sorted(accepted, key=lambda a: (a.customer, a.sequence)):
         for programme in _concerned(one, by_target):
             account = accounts[one.customer.customer_id, programme.target.target_id]

@@ -218,16 +218,17 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
         return ActivityOutcome(Status.REJECTED, Code.UNKNOWN_CUSTOMER)
     if activity.in_the_future(customer.at):
         return ActivityOutcome(Status.REJECTED, Code.ACTIVITY_IN_THE_FUTURE)
+    fingerprint = activity.fingerprint()
     known = batch.fingerprints.get((key, activity.activity_id))
     if known is not None:
-        if known == activity.fingerprint():
+        if known == fingerprint:
             return ActivityOutcome(Status.DUPLICATE)
         return ActivityOutcome(Status.REJECTED, Code.ACTIVITY_ID_REUSED)
     decisions = _judge(batch, request, activity, customer.at)
     sequence = _next_sequence(customer)
-    batch.fingerprints[key, activity.activity_id] = activity.fingerprint()
+    batch.fingerprints[key, activity.activity_id] = fingerprint
     version = batch.catalogues[request.organisation_id].version
-    batch.activities.append(AcceptedActivity(key, sequence, activity, version, customer.at))
+    batch.activities.append(AcceptedActivity(key, sequence, activity, fingerprint, version, customer.at))
     recorded = _record(batch, [(standing_key, d.facts) for standing_key, d in decisions], sequence)
     verdicts = {decision.verdict for _, decision in decisions}
     late = Verdict.TOO_LATE in verdicts and Verdict.COUNTED not in verdicts

@@ -3,17 +3,18 @@
 Secrets are returned once, to be shown, and kept only as hashes. Randomness and time come in as arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from kosminar.core.access import DEFAULT_GRANTS, DEFAULT_GROUP_NAME
+from kosminar.core.access import DEFAULT_GRANTS, DEFAULT_GROUP_NAME, Level, Resource
 from kosminar.core.secret import hash_of_password, hash_of_secret, new_secret
 from kosminar.core.zone import zone_named
 from kosminar.store import clients, organisations
 from kosminar.store.queries import Connection
 
 NAME_LENGTH_MAX = 200
+ACCESS_GROUP_NAME_LENGTH_MAX = 100
 KEY_BYTES = 12
 """Of usernames and client keys. They are not secret and only need to differ, in every organisation of the house."""
 
@@ -58,6 +59,33 @@ async def create_organisation(
             connection, organisation_id, name=DEFAULT_GROUP_NAME, grants=DEFAULT_GRANTS, built_in=True, now=now
         )
     return organisation_id
+
+
+async def create_access_group(
+    connection: Connection, *, organisation_id: int, name: str, grants: Mapping[Resource, Level], now: datetime
+) -> int:
+    """Make an access group: what is not granted is denied (decision 30). Return its id."""
+    if not 1 <= len(name) <= ACCESS_GROUP_NAME_LENGTH_MAX or "\0" in name:
+        raise SetUpRefused(f"The name must have 1 to {ACCESS_GROUP_NAME_LENGTH_MAX} characters.")
+    async with connection.transaction():
+        if await organisations.find(connection, organisation_id) is None:
+            raise SetUpRefused(f"There is no organisation {organisation_id}.")
+        if await clients.find_access_group(connection, organisation_id, name=name) is not None:
+            raise SetUpRefused(f"Organisation {organisation_id} has an access group {name!r} already.")
+        return await clients.insert_access_group(
+            connection, organisation_id, name=name, grants=grants, built_in=False, now=now
+        )
+
+
+async def revoke_client(connection: Connection, *, organisation_id: int, name: str, now: datetime) -> None:
+    """Take back a username or a client key; within seconds it signs nobody in any more."""
+    async with connection.transaction():
+        revoked = [
+            await clients.revoke_api_user(connection, organisation_id, username=name, now=now),
+            await clients.revoke_oauth_client(connection, organisation_id, client_key=name, now=now),
+        ]
+    if not any(revoked):
+        raise SetUpRefused(f"Organisation {organisation_id} has no client {name!r} that could be revoked.")
 
 
 async def create_client(

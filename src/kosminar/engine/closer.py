@@ -6,7 +6,9 @@ may be killed, run twice, and be late: the outcome is the same, and what it did 
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
@@ -39,6 +41,8 @@ class Closer:
         self._pool = pool
         self._writer = writer
         self._wall = wall
+        # In this process, callers queue here rather than each holding a connection that waits in the database.
+        self._queues: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self) -> None:
         """Look round once, for what an earlier process left, then follow the clocks until cancelled."""
@@ -49,7 +53,7 @@ class Closer:
 
     async def settle(self, organisation_id: int) -> None:
         """Work everything due at the organisation's present instant, whatever was worked before."""
-        async with self._pool.acquire() as connection, clocks.settling(connection, organisation_id):
+        async with self._alone(organisation_id) as connection:
             now = await self._now(connection, organisation_id)
             await self._work_due(connection, organisation_id, until=now)
             await self._work(connection, organisation_id, now)
@@ -59,7 +63,7 @@ class Closer:
 
         To the instant it shows, there is nothing to do but what a call that was cut off has left. Raises NoTestClock.
         """
-        async with self._pool.acquire() as connection, clocks.settling(connection, organisation_id):
+        async with self._alone(organisation_id) as connection:
             state = await clocks.fetch(connection, organisation_id)
             if not state.test_clock or to < state.clock_at:
                 raise NoTestClock
@@ -67,6 +71,15 @@ class Closer:
             await clocks.move(connection, organisation_id, to)
             await clocks.mark_settled(connection, organisation_id, to)
             return to
+
+    @asynccontextmanager
+    async def _alone(self, organisation_id: int) -> AsyncIterator[Connection]:
+        async with (
+            self._queues[organisation_id],
+            self._pool.acquire() as connection,
+            clocks.settling(connection, organisation_id),
+        ):
+            yield connection
 
     async def _look_round(self, *, everywhere: bool) -> None:
         try:

@@ -33,7 +33,10 @@ class NotSaved(Exception):
 
 
 class Writer:
-    """Start with `async with`; then `submit` as many requests as you like, at once."""
+    """Start with `async with`; then `submit` as many requests as you like, at once.
+
+    The pool is the writer's own, a connection for each lane: what waits for a lane must not hold what the lane needs.
+    """
 
     def __init__(self, pool: asyncpg.Pool, *, wall: batch.Wall, lane_count: int) -> None:
         assert lane_count >= 1

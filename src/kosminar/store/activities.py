@@ -26,6 +26,7 @@ class AcceptedActivity:
     customer: CustomerKey
     sequence: int
     activity: Activity
+    fingerprint: bytes
     definitions_version: int
     at: datetime
 
@@ -53,7 +54,7 @@ async def insert(connection: Connection, accepted: Sequence[AcceptedActivity]) -
         types=[a.activity.type for a in accepted],
         occurred_ats=[a.activity.occurred_at for a in accepted],
         attributes=[ENCODER.encode(a.activity.attributes).decode() for a in accepted],
-        fingerprints=[a.activity.fingerprint() for a in accepted],
+        fingerprints=[a.fingerprint for a in accepted],
         definitions_versions=[a.definitions_version for a in accepted],
         ats=[a.at for a in accepted],
     )
@@ -72,6 +73,7 @@ async def list_accepted(connection: Connection, within: CustomerRange) -> list[A
                 row["occurred_at"],
                 json.loads(row["attributes"], parse_float=Decimal),
             ),
+            fingerprint=row["fingerprint"],
             definitions_version=row["definitions_version"],
             at=row["at"],
         )

@@ -98,13 +98,19 @@ async def insert_oauth_client(
     )
 
 
-async def revoke_api_user(connection: Connection, organisation_id: int, *, username: str, now: datetime) -> None:
-    await QUERIES["revoke_api_user"].run(connection, organisation_id=organisation_id, username=username, now=now)
+async def revoke_api_user(connection: Connection, organisation_id: int, *, username: str, now: datetime) -> bool:
+    """Whether there was one to revoke."""
+    return bool(
+        await QUERIES["revoke_api_user"].rows(connection, organisation_id=organisation_id, username=username, now=now)
+    )
 
 
-async def revoke_oauth_client(connection: Connection, organisation_id: int, *, client_key: str, now: datetime) -> None:
-    await QUERIES["revoke_oauth_client"].run(
-        connection, organisation_id=organisation_id, client_key=client_key, now=now
+async def revoke_oauth_client(connection: Connection, organisation_id: int, *, client_key: str, now: datetime) -> bool:
+    """Whether there was one to revoke."""
+    return bool(
+        await QUERIES["revoke_oauth_client"].rows(
+            connection, organisation_id=organisation_id, client_key=client_key, now=now
+        )
     )
 
 

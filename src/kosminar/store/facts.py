@@ -1,10 +1,9 @@
 """The audit trail: facts in the order in which they happened to a customer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from kosminar.core.fact import Fact
 from kosminar.core.programme import Programme
@@ -14,8 +13,7 @@ from kosminar.store.standings import CustomerKey, CustomerRange, place, places
 QUERIES: Final = load("facts")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFact:
+class RecordedFact(NamedTuple):
     """A fact as it is kept and shown: (sequence, ordinal) is its place in the customer's trail."""
 
     sequence: int

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kosminar.core.reward import Allocation, RewardKind, RewardState, reward_id
 from kosminar.store.queries import Connection, load
@@ -13,8 +13,7 @@ from kosminar.store.standings import CustomerKey, CustomerRange, place, places
 QUERIES: Final = load("rewards")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RewardKey:
+class RewardKey(NamedTuple):
     """What makes a reward one: for a period (run 1 always) or for a level of a run; the other id is 0."""
 
     target_id: int
@@ -62,8 +61,8 @@ class ShownReward:
 
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
-    """Insert, or bring a forfeited row to its new state."""
-    await QUERIES["save_rewards"].run(
+    """Insert, or bring a forfeited row to its new state; a reward that was given before fails the transaction."""
+    written = await QUERIES["save_rewards"].run(
         connection,
         **places([customer for customer, _ in rewards]),
         target_ids=[reward.key.target_id for _, reward in rewards],
@@ -80,6 +79,7 @@ async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Rewa
         earned_ats=[reward.earned_at for _, reward in rewards],
         sequences=[reward.sequence for _, reward in rewards],
     )
+    assert written == f"INSERT 0 {len(rewards)}", "a reward would have been given twice"
 
 
 async def list_page(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kosminar.core import milestone, streak
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
@@ -20,9 +20,8 @@ QUERIES: Final = load("standings")
 EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CustomerKey:
-    """A customer's place and name; ordered as locks are taken."""
+class CustomerKey(NamedTuple):
+    """A customer's place and name; ordered as locks are taken. A tuple, because every row of a batch is found by it."""
 
     bucket: int
     organisation_id: int
@@ -51,8 +50,7 @@ def places(customers: Sequence[CustomerKey]) -> dict[str, list[int]]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class StandingKey:
+class StandingKey(NamedTuple):
     """One customer in one target."""
 
     customer: CustomerKey

@@ -21,7 +21,8 @@ SELECT k.bucket, k.organisation_id, k.customer_id, k.activity_id, k.sequence, k.
 
 -- list_activities_of_customers
 -- A range of customers' activities in the order of acceptance, for the audit.
-SELECT customer_id, activity_id, sequence, type, occurred_at, attributes::text AS attributes, definitions_version, at
+SELECT customer_id, activity_id, sequence, type, occurred_at, attributes::text AS attributes, fingerprint,
+       definitions_version, at
   FROM activity
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, sequence

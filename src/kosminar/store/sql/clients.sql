@@ -33,6 +33,7 @@ UPDATE api_user
    SET revoked_at = coalesce(revoked_at, :now)
  WHERE organisation_id = :organisation_id
    AND username = :username
+RETURNING username
 
 -- revoke_oauth_client
 -- The first revocation counts.
@@ -40,6 +41,7 @@ UPDATE oauth_client
    SET revoked_at = coalesce(revoked_at, :now)
  WHERE organisation_id = :organisation_id
    AND client_key = :client_key
+RETURNING client_key
 
 -- find_api_user
 -- System scope: who signs in names no organisation. A revoked user is not found.
