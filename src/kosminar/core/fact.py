@@ -8,6 +8,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from kosminar.core.reward import RewardDefinition
+
 
 class FactName(StrEnum):
     """Every fact there is, in the order in which a customer may meet them."""
@@ -50,3 +52,26 @@ class Fact:
     day: date | None = None
     automatic: bool = False
     starts_at: datetime | None = None
+
+
+def reward_fact(
+    name: FactName,
+    reward: RewardDefinition,
+    *,
+    at: datetime,
+    run: int,
+    period_number: int | None = None,
+    level_id: int | None = None,
+    reason: str | None = None,
+) -> Fact:
+    """A reward earned or forfeited, for a period or for a level; its value is shown if it is points."""
+    return Fact(
+        name=name,
+        at=at,
+        period_number=period_number,
+        run=run,
+        level_id=level_id,
+        reward_definition_id=reward.reward_definition_id,
+        value=None if isinstance(reward.value, str) else reward.value,
+        reason=reason,
+    )

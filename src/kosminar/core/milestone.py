@@ -7,7 +7,7 @@ A period end pays whoever is achieved and was enrolled at the period's end; time
 from collections.abc import Iterator
 from datetime import datetime
 
-from kosminar.core.fact import Fact, FactName
+from kosminar.core.fact import Fact, FactName, reward_fact
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.reward import PROGRAMME_DEACTIVATED, UN_ENROLLED_BEFORE_PERIOD_END, RewardDefinition
@@ -59,23 +59,10 @@ def _end(programme: Programme, standing: Standing, period: Period, progress: Pro
 
 
 def earned(reward: RewardDefinition, at: datetime, period: Period, *, run: int) -> Fact:
-    return Fact(
-        name=FactName.REWARD_EARNED,
-        at=at,
-        period_number=period.number,
-        run=run,
-        reward_definition_id=reward.reward_definition_id,
-        value=None if isinstance(reward.value, str) else reward.value,
-    )
+    return reward_fact(FactName.REWARD_EARNED, reward, at=at, run=run, period_number=period.number)
 
 
 def _forfeited(reward: RewardDefinition, at: datetime, period: Period, reason: str) -> Fact:
-    return Fact(
-        name=FactName.REWARD_FORFEITED,
-        at=at,
-        period_number=period.number,
-        run=MILESTONE_RUN,
-        reward_definition_id=reward.reward_definition_id,
-        value=None if isinstance(reward.value, str) else reward.value,
-        reason=reason,
+    return reward_fact(
+        FactName.REWARD_FORFEITED, reward, at=at, run=MILESTONE_RUN, period_number=period.number, reason=reason
     )

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
 
-from kosminar.core.fact import Fact, FactName
+from kosminar.core.fact import Fact, FactName, reward_fact
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import Run, Standing
@@ -47,14 +47,7 @@ def levels_reached(programme: Programme, standing: Standing, run: Run, at: datet
             )
         )
         facts += [
-            Fact(
-                name=FactName.REWARD_EARNED,
-                at=at,
-                run=run.number,
-                level_id=level.level_id,
-                reward_definition_id=reward.reward_definition_id,
-                value=None if isinstance(reward.value, str) else reward.value,
-            )
+            reward_fact(FactName.REWARD_EARNED, reward, at=at, run=run.number, level_id=level.level_id)
             for reward in level.rewards
         ]
     return facts
