@@ -2,7 +2,7 @@
 
 Owns nothing but the list of accepted commands with the answers they got. Every other thing (stretches, values, counts,
 levels, rewards) is a question that walks that list again from its beginning, so no state can go stale and no shortcut of
-the engine can hide here. It never imports kosminar. The law is spec/decisions.md; its rules are cited by number.
+the engine can hide here. It never imports kosminar. The law is docs/decisions.md; its rules are cited by number.
 The stories that prove it right are in test_slow_model.py, the worlds that test the engine with it in histories.py.
 
 Where the rules leave a choice, this model chose as follows. Each choice is fair to the customer and safe for the brand's money.

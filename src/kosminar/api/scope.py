@@ -1,7 +1,7 @@
 """Connected organisations: which organisations a request reads or changes, from its scope headers.
 
 A parent reaches its children, a child reaches its parent by reading under ALL only, and nobody reaches a stranger
-(decisions 1, 3, 32). Pure: the hierarchy comes in. The table in prose: reference, section 5.
+(decisions 1, 3, 32). Pure: the hierarchy comes in. The table in prose: docs/decisions.md, rules 3 and 32.
 """
 
 from collections.abc import Mapping

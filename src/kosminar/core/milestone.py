@@ -22,7 +22,8 @@ def awaits_end(programme: Programme, progress: Progress) -> bool:
 def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]:
     """The period ends due up to that instant, oldest first, each dated when it fell due."""
     facts: list[Fact] = []
-    for period, progress in _awaiting(programme, standing):
+    # By that instant, not by number: deactivation ends the running period before an earlier one may be due.
+    for period, progress in sorted(_awaiting(programme, standing), key=lambda each: programme.settles_at(each[0])):
         if programme.settles_at(period) <= at:
             facts += _end(programme, standing, period, progress)
     return facts

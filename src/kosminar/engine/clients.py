@@ -44,7 +44,7 @@ async def create_organisation(
 ) -> int:
     """Make an organisation with its built-in access group, and return its id.
 
-    A parent must exist and have no parent itself: connected organisations are one parent and its children (decision 3).
+    A parent must exist and have no parent itself: connected organisations are one parent and its children (decision 32).
     """
     if not 1 <= len(name) <= NAME_LENGTH_MAX or "\0" in name:
         raise SetUpRefused(f"The name must have 1 to {NAME_LENGTH_MAX} characters.")

@@ -45,7 +45,7 @@ async def examine(connection: Connection, *, now: datetime) -> list[Check]:
         _check(
             "schema",
             healthy=not missing,
-            found="up to date" if not missing else f"{len(missing)} migrations missing",
+            found="up to date" if not missing else f"missing {', '.join(missing)}",
             advice="Run `kosminar migrate`.",
         ),
         _check(

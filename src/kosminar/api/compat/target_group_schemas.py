@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kosminar.api.compat.definitions import BIGINT_MAX, RECURRING_CYCLES_MAX, RECURRING_CYCLES_MIN
 from kosminar.api.operation import Schema, enveloped
 from kosminar.core.definition import (
     DESCRIPTION_LENGTH_MAX,
@@ -65,6 +66,14 @@ _REWARD: Final = _object(
 )
 _REWARDS: Final = _array(_REWARD, 0, REWARD_COUNT_MAX)
 
+_EXTENDED_FIELD: Final = _object(
+    {
+        "name": _MEASURED_NAME,
+        "aggregateFunction": {"enum": ["SUM", None]},
+        "aggregateWindow": {"type": "null"},
+    },
+    "name",
+)
 _TARGET: Final = _object(
     {
         "name": _NAME,
@@ -72,9 +81,7 @@ _TARGET: Final = _object(
         "targetEntity": _words(Entity),
         "targetType": _words(MeasureType),
         "eventName": _MEASURED_NAME,
-        "extendedFieldInfo": _object(
-            {"name": _MEASURED_NAME, "aggregateFunction": {"type": "string", "const": "SUM"}}, "name"
-        ),
+        "extendedFieldInfo": {**_EXTENDED_FIELD, "type": ["object", "null"]},
         "enrolmentMethod": {**_words(EnrolmentMethod), "default": EnrolmentMethod.IMPORT.value},
         "expression": {"enum": ["true", True]},
         "expressionJson": {"type": "string"},
@@ -100,8 +107,8 @@ DEFINITION: Final = _object(
         "totalPeriods": _whole(1, GENERATED_COUNT_MAX),
         "frequencyType": _words(Frequency),
         "frequency": _whole(1, FREQUENCY_MAX),
-        "recurringCycles": {"type": "integer"},
-        "preferredTillId": {"type": "integer"},
+        "recurringCycles": _whole(RECURRING_CYCLES_MIN, RECURRING_CYCLES_MAX),
+        "preferredTillId": {**_whole(-1, BIGINT_MAX), "type": ["integer", "null"]},
         "timeZoneName": {"type": "string", "examples": ["Europe/Paris"]},
         "offsetDays": {**_whole(0, OFFSET_DAYS_MAX), "default": 0},
         "trackFromEnrolment": FLAG,

@@ -24,8 +24,8 @@ from kosminar.engine.house import House
 
 # As published.
 BILL_NUMBER_LENGTH_MAX: Final = 50
-# The compatible names beside those that measures read.
-AMOUNTS: Final = {"billAmount": "amount", "grossAmount": "grossAmount", "discount": "discount"}
+# Beside billAmount, which measures read as `amount`.
+OPTIONAL_AMOUNTS: Final = ("grossAmount", "discount")
 
 
 async def post_transaction(house: House, call: Call) -> Answer:
@@ -35,8 +35,8 @@ async def post_transaction(house: House, call: Call) -> Answer:
     fields.required("type", _regular, "")
     bill_number = fields.text("billNumber", max_length=BILL_NUMBER_LENGTH_MAX)
     billed_at = fields.optional_instant("billingDate", zone)
-    fields.required("billAmount", _not_negative, UNREAD_AMOUNT)
-    attributes = {"billNumber": bill_number, **_amounts(fields)}
+    amount = fields.required("billAmount", _not_negative, UNREAD_AMOUNT)
+    attributes = {"billNumber": bill_number, "amount": amount, **_optional_amounts(fields)}
     refuse_faults(fields.faults)
     customer_id = await named_customer(house, call)
     # Without a date the bill is dated when it is processed.
@@ -57,8 +57,8 @@ async def post_transaction(house: House, call: Call) -> Answer:
     )
 
 
-def _amounts(fields: Fields) -> Mapping[str, Decimal]:
-    read = {ours: fields.optional(theirs, _not_negative) for theirs, ours in AMOUNTS.items()}
+def _optional_amounts(fields: Fields) -> Mapping[str, Decimal]:
+    read = {name: fields.optional(name, _not_negative) for name in OPTIONAL_AMOUNTS}
     return {name: amount for name, amount in read.items() if amount is not None}
 
 

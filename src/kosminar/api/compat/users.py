@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kosminar.api.answer import Answer, envelope
 from kosminar.api.compat.dates import first_day, last_day, last_instant, twins
-from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped
+from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped, path_id
 from kosminar.core import streak
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
@@ -197,12 +197,10 @@ def _customer(customer: Customer) -> dict[str, Any]:
 
 def _asked(call: Call) -> Asked:
     target = call.query.get("targetRuleId")
-    if target is not None and not (target.isascii() and target.isdecimal() and 1 <= int(target[:20]) <= ID_MAX):
-        raise Refused(invalid("targetRuleId", f"must be an integer from 1 to {ID_MAX}"))
     return Asked(
         all_periods=_flag(call, "includeInactive"),
         deactivated=_flag(call, "includeInactiveTargets"),
-        target_id=None if target is None else int(target),
+        target_id=None if target is None else path_id("targetRuleId", target),
         tracking_at=_tracking_at(call),
     )
 

@@ -5,12 +5,24 @@ from typing import Any, Final
 from kosminar.api.answer import Answer, native
 from kosminar.api.known import require_customer
 from kosminar.api.operation import Call, Operation, Schema
-from kosminar.api.v1.page import CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
+from kosminar.api.v1.page import (
+    BIGINT_MAX,
+    CURSOR,
+    LIMIT,
+    SMALLINT_MAX,
+    page_limit,
+    page_schema,
+    read_cursor,
+    write_cursor,
+)
 from kosminar.core.access import Level, Resource
 from kosminar.engine.house import House
 from kosminar.store import facts
 from kosminar.store.facts import RecordedFact
 from kosminar.store.standings import CustomerKey
+
+# Sequence and ordinal.
+KEY_MAXIMA: Final = (BIGINT_MAX, SMALLINT_MAX)
 
 FACT: Final[Schema] = {
     "type": "object",
@@ -44,7 +56,7 @@ def shown(fact: RecordedFact) -> dict[str, Any]:
 async def list_facts(house: House, call: Call) -> Answer:
     """What happened to a customer, in the order in which it happened."""
     limit = page_limit(call)
-    after = read_cursor(call, length=2) or (0, 0)
+    after = read_cursor(call, KEY_MAXIMA) or (0, 0)
     key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
     async with house.pool.acquire() as connection:
         await require_customer(connection, call, key.organisation_id, key.customer_id)

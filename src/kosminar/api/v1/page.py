@@ -1,11 +1,17 @@
 """Keyset pages of the native surface: `?cursor=` takes what the page before gave as `next`, null on the last one."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from kosminar.api.operation import Call, Parameter, Refused, Schema
 from kosminar.core.amount import ID_MAX
 from kosminar.core.errors import invalid
+
+# What the parts of a key can be: PostgreSQL refuses to compare a column with more than its type holds.
+SMALLINT_MAX: Final = 2**15 - 1
+INTEGER_MAX: Final = 2**31 - 1
+BIGINT_MAX: Final = ID_MAX
 
 LIMIT_DEFAULT: Final = 100
 # As much as one activities request may hold; a page of more is better asked for in two.
@@ -37,17 +43,17 @@ def write_cursor(*key: int) -> str:
     return ".".join(str(part) for part in key)
 
 
-def read_cursor(call: Call, *, length: int) -> tuple[int, ...] | None:
-    """The key in `?cursor=`; None without one."""
+def read_cursor(call: Call, maxima: Sequence[int]) -> tuple[int, ...] | None:
+    """The key in `?cursor=`, of as many parts as there are maxima; None without one."""
     text = call.query.get("cursor")
     if text is None:
         return None
-    if not re.fullmatch(rf"[0-9]{{1,19}}(\.[0-9]{{1,19}}){{{length - 1}}}", text, re.ASCII):
-        raise Refused(invalid("cursor", "must be the `next` of an earlier page"))
-    key = tuple(int(part) for part in text.split("."))
-    if max(key) > ID_MAX:
-        raise Refused(invalid("cursor", "must be the `next` of an earlier page"))
-    return key
+    parts = text.split(".")
+    if len(parts) == len(maxima) and all(re.fullmatch("[0-9]{1,19}", part, re.ASCII) for part in parts):
+        key = tuple(map(int, parts))
+        if all(part <= maximum for part, maximum in zip(key, maxima, strict=True)):
+            return key
+    raise Refused(invalid("cursor", "must be the `next` of an earlier page"))
 
 
 def page_schema(item: Schema) -> Schema:

@@ -5,13 +5,25 @@ from typing import Any, Final
 from kosminar.api.answer import Answer, native
 from kosminar.api.known import require_customer
 from kosminar.api.operation import Call, Operation, Schema
-from kosminar.api.v1.page import CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
+from kosminar.api.v1.page import (
+    BIGINT_MAX,
+    CURSOR,
+    INTEGER_MAX,
+    LIMIT,
+    page_limit,
+    page_schema,
+    read_cursor,
+    write_cursor,
+)
 from kosminar.core.access import Level, Resource
 from kosminar.core.reward import Allocation, RewardKind, RewardState
 from kosminar.engine.house import House
 from kosminar.store import rewards
 from kosminar.store.rewards import FIRST_REWARD_KEY, RewardKey, ShownReward
 from kosminar.store.standings import CustomerKey
+
+# Target, period, level, run and reward definition.
+KEY_MAXIMA: Final = (BIGINT_MAX, BIGINT_MAX, BIGINT_MAX, INTEGER_MAX, BIGINT_MAX)
 
 
 def shown(customer_id: int, found: ShownReward) -> dict[str, Any]:
@@ -36,7 +48,7 @@ def shown(customer_id: int, found: ShownReward) -> dict[str, Any]:
 async def list_rewards(house: House, call: Call) -> Answer:
     """Every reward of a customer, in the order of their keys."""
     limit = page_limit(call)
-    cursor = read_cursor(call, length=5)
+    cursor = read_cursor(call, KEY_MAXIMA)
     after = FIRST_REWARD_KEY if cursor is None else RewardKey(*cursor)
     key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
     async with house.pool.acquire() as connection:

@@ -30,17 +30,19 @@ VALUES (:organisation_id, :access_group_id, :name, :client_key, :secret_hash, :n
 -- revoke_api_user
 -- The first revocation counts.
 UPDATE api_user
-   SET revoked_at = coalesce(revoked_at, :now)
+   SET revoked_at = :now
  WHERE organisation_id = :organisation_id
    AND username = :username
+   AND revoked_at IS NULL
 RETURNING username
 
 -- revoke_oauth_client
 -- The first revocation counts.
 UPDATE oauth_client
-   SET revoked_at = coalesce(revoked_at, :now)
+   SET revoked_at = :now
  WHERE organisation_id = :organisation_id
    AND client_key = :client_key
+   AND revoked_at IS NULL
 RETURNING client_key
 
 -- find_api_user
