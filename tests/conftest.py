@@ -1,6 +1,6 @@
 """A PostgreSQL of our own for every test process, and a fresh migrated database for every test.
 
-The server runs without fsync: what crashes do is tested by tests that start their own. Databases are cloned from one
+Commits do not wait for the disk here: what crashes do is tested by tests that start their own. Databases are cloned from one
 template, which is migrated once. Under pytest-xdist each worker has its own server.
 """
 
@@ -63,7 +63,7 @@ class Server:
             self._runner.run(self._admin.execute(statement))
 
     def make_template(self) -> None:
-        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}")
+        self.execute("ALTER ROLE kosminar SET synchronous_commit = off", f"CREATE DATABASE {TEMPLATE}")
         self._runner.run(self._migrate(TEMPLATE))
 
     async def _migrate(self, name: str) -> None:

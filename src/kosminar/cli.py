@@ -28,6 +28,7 @@ from kosminar import demo as demonstration
 from kosminar.api import openapi
 from kosminar.api.app import OPERATIONS
 from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
+from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import encode
 from kosminar.core.period import instant
 from kosminar.core.zone import zone_named
@@ -36,12 +37,13 @@ from kosminar.engine.clients import SetUpRefused
 from kosminar.engine.house import House
 from kosminar.engine.importer import ImportRefused, LineResult, LineStatus
 from kosminar.engine.writer import NotSaved
+from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError
 from kosminar.store import organisations, recount
 from kosminar.store.embedded_host import EmbeddedDatabaseError
 from kosminar.store.migration import MigrationRefused, migrate
-from kosminar.wiring import configure_logs, open_database, open_house, utc_now
+from kosminar.wiring import open_database, open_house, utc_now
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="A PostgreSQL to use instead. [KOSMINAR_DATABASE_URL]")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
-Organisation = Annotated[int, typer.Option("--organisation", help="The organisation's id.")]
+Organisation = Annotated[int, typer.Option("--organisation", min=1, max=ID_MAX, help="The organisation's id.")]
 
 
 def main() -> None:
@@ -183,7 +185,9 @@ def openapi_command() -> None:
 def organisation_create(
     name: Annotated[str, typer.Option(help="What it is called.")],
     zone: Annotated[str, typer.Option(help="Its IANA time zone, for example Europe/Berlin.")],
-    parent: Annotated[int | None, typer.Option(help="The id of its parent, if it is a child.")] = None,
+    parent: Annotated[
+        int | None, typer.Option(min=1, max=ID_MAX, help="The id of its parent, if it is a child.")
+    ] = None,
     test_clock: Annotated[
         str | None, typer.Option(help="Give it a clock that stands still at this instant until it is moved.")
     ] = None,
@@ -350,11 +354,20 @@ def _import(
     counts, kept = _with_house(settings_, work)
     totals = {status.value: counts[status] for status in LineStatus}
     summary = ", ".join(f"{count} {status}" for status, count in totals.items())
-    _answer({**totals, "badLines": [asdict(result) for result in kept]}, [f"{noun}: {summary}"], as_json=as_json)
+    _answer({**totals, "badLines": [_bad_line(result) for result in kept]}, [f"{noun}: {summary}"], as_json=as_json)
     raise typer.Exit(FOUND if counts[LineStatus.REFUSED] else 0)
 
 
 BAD_LINES_IN_JSON_MAX: Final = 10_000
+
+
+def _bad_line(result: LineResult) -> dict[str, Any]:
+    return {
+        "lineNumber": result.line_number,
+        "status": result.status,
+        "code": result.code,
+        "message": result.message,
+    }
 
 
 def _columns(mapping: list[str]) -> Mapping[str, str]:

@@ -25,10 +25,10 @@ from kosminar.engine import clients, registration
 from kosminar.engine.change import Request
 from kosminar.engine.clients import Credentials
 from kosminar.engine.house import House
+from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings
 from kosminar.store.embedded_host import temporary_data_directory
-from kosminar.wiring import configure_logs
 
 ZONE: Final = ZoneInfo("America/New_York")
 BRAND: Final = "Caravan Coffee"

@@ -16,6 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from kosminar.store.embedded_host import default_data_directory
 
@@ -84,6 +85,11 @@ def path(given: str) -> Path:
 def database_url(given: str) -> str:
     if not given.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
+    try:
+        # Reading the port is what refuses one that is no number.
+        _ = urlsplit(given).port
+    except ValueError:
+        raise ValueError("must have a number from 0 to 65535 as its port") from None
     return given
 
 

@@ -4,8 +4,6 @@
 starts the writer. Fits a page, and should.
 """
 
-import logging
-import sys
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
-import structlog
 
 from kosminar.engine.closer import Closer
 from kosminar.engine.house import House
@@ -34,22 +31,6 @@ zoneinfo.reset_tzpath(to=())
 def utc_now() -> datetime:
     """Real time. Nothing but this function reads the machine's clock."""
     return datetime.now(UTC)  # noqa: TID251 -- The one place.
-
-
-def configure_logs(level: str) -> None:
-    """One JSON object a line on standard error, where neither answers nor progress bars are disturbed by it."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without the local variables, which may hold a password.
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 @contextmanager

@@ -18,6 +18,10 @@ TRANSACTION: Final = "transaction"
 # Wide enough for every number that the decoder lets in, so that no two are rounded into one.
 _EXACT: Final = Context(prec=5_000)
 
+# Marks a bill that named no date and was dated when it was processed: its repeat is dated later and is the same bill,
+# so the instant is no part of its content.
+UNDATED: Final = "undated"
+
 # Clocks of shops run ahead a little; more than this is a mistake or a trick (decision 20).
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 
@@ -36,8 +40,10 @@ class Activity:
         return self.occurred_at - at > FUTURE_TOLERANCE
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of type, instant and attributes as parsed."""
-        content = [self.type, self.occurred_at.astimezone(UTC).isoformat(), _canonical(self.attributes)]
+        """SHA-256 of type, instant and attributes as parsed; of an undated bill without the instant."""
+        undated = self.type == TRANSACTION and self.attributes.get(UNDATED) is True
+        instant = None if undated else self.occurred_at.astimezone(UTC).isoformat()
+        content = [self.type, instant, _canonical(self.attributes)]
         text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()
 

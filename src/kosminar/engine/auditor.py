@@ -96,6 +96,14 @@ async def _audit_range(connection: Connection, within: CustomerRange, customer_i
         if a.activity.fingerprint() != a.fingerprint
     ]
     for (customer_id, target_id), account in stored.items():
+        if target_id not in by_target:
+            strays = (*account.facts, *account.rewards)
+            differences.append(
+                Difference(
+                    within.organisation_id, customer_id, target_id, "no target of the organisation", None, strays
+                )
+            )
+            continue
         programme = by_target[target_id]
         due = settle(programme, account.standing, clock.clock_at)
         overdue = [fact for fact in due if fact.at <= clock.settled_at]
@@ -142,7 +150,7 @@ def _concerned(one: AcceptedActivity | AcceptedCommand, by_target: dict[int, Pro
     if isinstance(one, AcceptedActivity):
         heard = [p for p in by_target.values() if _hears(p, one.activity)]
     else:
-        heard = [by_target[one.target_id]]
+        heard = [by_target[one.target_id]] if one.target_id in by_target else []
     return [p for programme in heard if (p := programme.as_of(one.definitions_version)) is not None]
 
 
@@ -160,11 +168,16 @@ async def _stored(
     accounts = {(key.customer.customer_id, key.target_id): _Account(s) for key, s in remembered.items()}
     for customer_id, trail in (await facts.list_of_range(connection, within)).items():
         for fact in trail:
-            accounts[customer_id, fact.target_id].facts.append(_comparable(fact))
+            _account(accounts, customer_id, fact.target_id).facts.append(_comparable(fact))
     for customer_id, ledger in (await rewards.list_of_range(connection, within)).items():
         for reward in ledger:
-            accounts[customer_id, reward.key.target_id].rewards[reward.key] = _ledger_line(reward)
+            _account(accounts, customer_id, reward.key.target_id).rewards[reward.key] = _ledger_line(reward)
     return accounts
+
+
+def _account(accounts: _Accounts, customer_id: int, target_id: int) -> _Account:
+    """The account, also for a target that the organisation does not have: what stands there is a finding."""
+    return accounts.setdefault((customer_id, target_id), _Account(Standing()))
 
 
 def _comparable(fact: RecordedFact) -> tuple[Any, ...]:

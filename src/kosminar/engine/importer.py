@@ -114,6 +114,9 @@ class Lines:
             raise ImportRefused(f"The header of {self._path.name} is not CSV: {error}.") from None
         if not columns:
             raise ImportRefused(f"{self._path.name} is empty: the first line must name the columns.")
+        if not _storable("".join(columns)):
+            # The name of an attribute would go into the database with every line.
+            raise ImportRefused(f"The header of {self._path.name} is not UTF-8, or contains the character NUL.")
         unknown = [column for column in self._mapping if column not in columns]
         if unknown:
             raise ImportRefused(f"--map names {unknown[0]!r}, which is no column: there are {', '.join(columns)}.")

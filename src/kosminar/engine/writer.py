@@ -25,6 +25,20 @@ BATCH_SIZE_MAX: Final = 500
 # A deadlock or a serialization failure is somebody else's win; ten in a row is a fault.
 ATTEMPT_COUNT_MAX: Final = 10
 
+# InternalClientError is what asyncpg makes of a connection that dies while it is idle.
+UNREACHABLE: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+UNABLE: Final = (
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
+
 LOG = structlog.get_logger()
 
 
@@ -97,9 +111,9 @@ class Writer:
                     return await batch.work(connection, requests, wall=self._wall, catalogues=self._catalogues)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError) as error:
                 LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except UNREACHABLE as error:
                 raise NotSaved("the database could not be reached") from error
-            except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
+            except UNABLE as error:
                 raise NotSaved("the database could not take the change") from error
         raise NotSaved("the database kept reporting deadlocks")
 

@@ -6,14 +6,14 @@ content is a conflict (decision 21). Always works in the caller's own organisati
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from kosminar.api.answer import Answer, native
 from kosminar.api.compat.customers import CUSTOMER_QUERY, named_customer
 from kosminar.api.operation import Call, Operation, Refused, Schema, refuse_faults
 from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
-from kosminar.core.activity import TRANSACTION, Activity
+from kosminar.core.activity import TRANSACTION, UNDATED, Activity
 from kosminar.core.amount import amount_of
 from kosminar.core.decoder import UNREAD_AMOUNT, Fields, Json
 from kosminar.core.errors import Code, Complaint
@@ -36,11 +36,14 @@ async def post_transaction(house: House, call: Call) -> Answer:
     bill_number = fields.text("billNumber", max_length=BILL_NUMBER_LENGTH_MAX)
     billed_at = fields.optional_instant("billingDate", zone)
     amount = fields.required("billAmount", _not_negative, UNREAD_AMOUNT)
-    attributes = {"billNumber": bill_number, "amount": amount, **_optional_amounts(fields)}
+    attributes: dict[str, Any] = {"billNumber": bill_number, "amount": amount, **_optional_amounts(fields)}
     refuse_faults(fields.faults)
     customer_id = await named_customer(house, call)
-    # Without a date the bill is dated when it is processed.
-    occurred_at = billed_at or await registration.instant(house.pool, call.organisation_id, wall=house.wall())
+    occurred_at = billed_at
+    if occurred_at is None:
+        # Dated when it is processed, and marked so that a repeat is known for the same bill.
+        occurred_at = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
+        attributes[UNDATED] = True
     activity = Activity(f"bill:{bill_number}", TRANSACTION, occurred_at, attributes)
     outcome = await house.writer.submit_one(Request(call.organisation_id, customer_id, activity))
     assert isinstance(outcome, ActivityOutcome)
