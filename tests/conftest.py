@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import zoneinfo
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ from kosminar.store.migration import migrate
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
+
+# As wiring.py does for the product: the pinned zone data, whatever the system has.
+zoneinfo.reset_tzpath(to=())
 
 TEMPLATE = "template_kosminar"
 MIGRATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -109,6 +113,8 @@ def database_url(database_server: Server) -> Iterator[str]:
 def empty_database_url(database_server: Server) -> Iterator[str]:
     """A fresh database without any table of ours."""
     name = database_server.create_database("template0")
+    # As an operator's would be: `kosminar doctor` looks at it.
+    database_server.execute(f"ALTER ROLE kosminar IN DATABASE {name} SET synchronous_commit = on")
     yield database_server.url(name)
     database_server.drop_database(name)
 

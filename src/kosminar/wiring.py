@@ -20,9 +20,13 @@ from kosminar.settings import Settings
 from kosminar.store.embedded import open_embedded
 from kosminar.store.migration import migrate
 
-# For reads, period ends and probes. The lanes have connections of their own: whoever waits for a lane while it holds
+# For reads and probes. The lanes have connections of their own: whoever waits for a lane while it holds
 # one of these can never keep the lane from getting one.
 CONNECTION_COUNT: Final = 8
+# Period ends may wait for those of another process; that must not keep requests from being read.
+CLOSER_CONNECTION_COUNT: Final = 4
+# No statement of a batch takes a second; one that takes this long has lost its server.
+COMMAND_SECONDS: Final = 60
 
 # The pinned zone data, never the system's: the same programme must have the same periods on every machine.
 zoneinfo.reset_tzpath(to=())
@@ -50,7 +54,10 @@ async def open_house(
     """A migrated database and a running writer; both are closed in order, after what was accepted is saved."""
     async with (
         asyncpg.create_pool(database_url, min_size=1, max_size=CONNECTION_COUNT) as pool,
-        asyncpg.create_pool(database_url, min_size=1, max_size=settings.lanes) as lane_pool,
+        asyncpg.create_pool(
+            database_url, min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS
+        ) as lane_pool,
+        asyncpg.create_pool(database_url, min_size=0, max_size=CLOSER_CONNECTION_COUNT) as closer_pool,
     ):
         async with pool.acquire() as connection:
             await migrate(connection, now=wall())
@@ -59,7 +66,7 @@ async def open_house(
                 settings=settings,
                 pool=pool,
                 writer=writer,
-                closer=Closer(pool, writer, wall=wall),
+                closer=Closer(closer_pool, writer, wall=wall),
                 zones=Zones(pool),
                 wall=wall,
             )

@@ -138,5 +138,6 @@ def test_deactivation_forfeits_the_running_period_and_pays_the_ended_one() -> No
     ana.programme = build_programme(offset_days=1, deactivated_at=day(2.7), deactivated_version=2)
     ana.wait(9)
 
-    assert rewards(ana)[2:] == [("reward_earned", 2, 1), ("reward_forfeited", 2, 2)]
+    # In the order of their instants: deactivated at 2.7, the first period due at 3.
+    assert rewards(ana)[2:] == [("reward_forfeited", 2, 2), ("reward_earned", 2, 1)]
     assert {fact.reason for fact in ana.facts if fact.name is FORFEITED} == {PROGRAMME_DEACTIVATED}

@@ -115,7 +115,8 @@ async def test_nothing_is_found_while_it_is_being_lived(house) -> None:
     brand = await live(house, "acme")
 
     async def go_on() -> None:
-        for number in range(30):
+        # Long enough for several audits beside it, on a busy machine too.
+        for number in range(90):
             await house.writer.submit(
                 [
                     *(brand.buy(customer_id, f"more-{number}", month(3)) for customer_id in CUSTOMER_IDS),
@@ -123,7 +124,7 @@ async def test_nothing_is_found_while_it_is_being_lived(house) -> None:
                     brand.enrol(1 + (number + 1) % 4, "At the end"),
                 ]
             )
-            await house.closer.advance(brand.organisation_id, month(3) + (2 + number * 2) * DAY)
+            await house.closer.advance(brand.organisation_id, month(3) + (2 + number * 2 / 3) * DAY)
         await deactivate(house.pool, brand, "At the end", at=month(5))
         await house.closer.settle(brand.organisation_id)
 

@@ -15,10 +15,11 @@ from tests.definitions import POINTS, POINTS_AT_PERIOD_END, month
 from tests.engine.brand import BEFORE, Brand, deactivate, facts_of, found, milestone, rewards_of, streak
 
 from kosminar.engine.auditor import audit
-from kosminar.engine.change import Request
-from kosminar.engine.closer import Closer, NoTestClock
+from kosminar.engine.change import Request, Settlement
+from kosminar.engine.closer import Closer, NoTestClock, PeriodEndsFailed
 from kosminar.engine.house import House
 from kosminar.engine.writer import Writer
+from kosminar.store import clocks
 
 pytestmark = pytest.mark.asyncio
 
@@ -469,4 +470,86 @@ async def test_more_customers_than_a_page_are_all_worked(house, monkeypatch) -> 
 
     assert len(await rewards_of(house.pool, brand)) == 2 * len(customer_ids)
     assert len([f for f in await facts_of(house.pool, brand) if f[2] == "streak_broken"]) == len(customer_ids)
+    await agreed(house)
+
+
+# ---------------------------------------------------------------- one's trouble is not another's
+
+
+async def with_a_row_that_stops_the_period_end(house: House, brand: Brand, customer_id: int) -> None:
+    """A ledger row that should not be there: the period end would give its reward a second time, and must not."""
+    programme = brand.programmes["At the end"]
+    await house.pool.execute(
+        "INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,"
+        " reward_definition_id, kind, points, allocation, state, earned_at, sequence)"
+        " SELECT bucket, organisation_id, customer_id, $3, $4, 0, 1, $5, 'POINTS', 1, 'PERIOD_END', 'issued', $6, 1"
+        " FROM customer WHERE organisation_id = $1 AND customer_id = $2",
+        brand.organisation_id,
+        customer_id,
+        programme.target.target_id,
+        programme.period(1).period_id,
+        programme.target.rewards[0].reward_definition_id,
+        BEFORE,
+    )
+
+
+def paid(rows: list) -> list[int]:
+    return [row[0] for row in rows if row[1] == "At the end" and row[3] == "issued" and row[5] > BEFORE]
+
+
+async def test_a_period_end_that_fails_keeps_nobody_else_from_theirs_and_is_found_again(house) -> None:
+    brand = await acme(house)
+    await submit(house, *join(brand, 1, 2, 3))
+    await house.closer.advance(brand.organisation_id, month(1) + 5 * DAY)
+    await submit(house, *(brand.buy(customer_id, "a", month(1) + DAY) for customer_id in (1, 2, 3)))
+    await with_a_row_that_stops_the_period_end(house, brand, 1)
+
+    with pytest.raises(PeriodEndsFailed):
+        await house.closer.advance(brand.organisation_id, month(3))
+
+    assert paid(await rewards_of(house.pool, brand)) == [2, 3]
+    clock_at, settled_at = await state_of(house.pool, brand)
+    assert clock_at == month(3)
+    assert settled_at < month(2) + 2 * DAY
+    await house.pool.execute("DELETE FROM reward WHERE earned_at = $1", BEFORE)
+    await house.closer.advance(brand.organisation_id, month(3))
+    assert paid(await rewards_of(house.pool, brand)) == [1, 2, 3]
+    assert (await state_of(house.pool, brand))[1] == month(3)
+    await agreed(house)
+
+
+async def test_the_running_closer_goes_on_to_the_next_organisation(house, wall, second) -> None:
+    wall.now = BEFORE
+    brands = [await acme(house, name=name, test_clock_at=None) for name in ("bad", "busy", "good")]
+    for brand in brands:
+        await submit(house, *join(brand, 1))
+    wall.now = month(1) + DAY
+    for brand in brands:
+        await submit(house, brand.buy(1, "a", month(1)))
+    await with_a_row_that_stops_the_period_end(house, brands[0], 1)
+    wall.now = month(2) + 2 * DAY
+
+    # Somebody else works the second one's period ends, and takes long over it.
+    async with second._pool.acquire() as connection, clocks.settling(connection, brands[1].organisation_id, wait=True):
+        async with asyncio.timeout(20):
+            await house.closer._look_round(everywhere=True)
+
+    assert [paid(await rewards_of(house.pool, brand)) for brand in brands] == [[], [], [1]]
+
+
+async def test_the_audit_agrees_while_several_period_ends_are_caught_up_at_once(house, wall) -> None:
+    wall.now = BEFORE
+    brand = await acme(house, test_clock_at=None)
+    await submit(house, *join(brand, 1))
+    for number in (1, 2):
+        wall.now = month(number) + DAY
+        await submit(house, brand.buy(1, f"a{number}", month(number)))
+    wall.now = month(4)
+
+    # The first of two due instants is reached, and the customer's next change settles both.
+    async with house.pool.acquire() as connection:
+        await clocks.move(connection, brand.organisation_id, month(2) + 2 * DAY)
+    await submit(house, Request(brand.organisation_id, 1, Settlement(brand.programmes["At the end"].target.target_id)))
+
+    assert paid(await rewards_of(house.pool, brand)) == [1, 1]
     await agreed(house)

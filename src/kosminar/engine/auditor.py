@@ -5,8 +5,9 @@ definitions that each command met. Period ends need no record: both sides are br
 are compared. Reads one consistent snapshot a page at a time and writes nothing, so it runs beside a live system.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -72,24 +73,26 @@ async def audit(pool: asyncpg.Pool, *, progressed: Callable[[int], None]) -> Asy
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 page = await recount.list_page(connection, bucket, after=after, limit=PAGE_SIZE)
-                found = [d for within, ids in page for d in await _audit_range(connection, within, ids)]
+                found = [d for within, changed in page for d in await _audit_range(connection, within, changed)]
             for difference in found:
                 yield difference
             if not page:
                 break
-            last, ids = page[-1]
-            after = (last.organisation_id, ids[-1])
+            last, _ = page[-1]
+            after = (last.organisation_id, last.last)
             progressed(sum(len(of_range) for _, of_range in page))
 
 
-async def _audit_range(connection: Connection, within: CustomerRange, customer_ids: Sequence[int]) -> list[Difference]:
+async def _audit_range(
+    connection: Connection, within: CustomerRange, changed: Mapping[int, datetime]
+) -> list[Difference]:
     clock = await clocks.fetch(connection, within.organisation_id)
     defined = await programmes.fetch_all(connection, within.organisation_id)
     by_target = {programme.target.target_id: programme for programme in defined}
     received = await activities.list_accepted(connection, within)
     ordered = await commands.list_accepted(connection, within)
-    expected = _replay(received, ordered, customer_ids, by_target)
-    stored = await _stored(connection, within, customer_ids, by_target)
+    expected = _replay(received, ordered, list(changed), by_target)
+    stored = await _stored(connection, within, list(changed), by_target)
     differences = [
         Difference(within.organisation_id, a.customer.customer_id, 0, "activity", a.activity.activity_id, "altered")
         for a in received
@@ -105,11 +108,13 @@ async def _audit_range(connection: Connection, within: CustomerRange, customer_i
             )
             continue
         programme = by_target[target_id]
-        due = settle(programme, account.standing, clock.clock_at)
+        # On a real clock a customer may have been settled later than the organisation's floor says.
+        at = max(clock.clock_at, changed[customer_id])
+        due = settle(programme, account.standing, at)
         overdue = [fact for fact in due if fact.at <= clock.settled_at]
         account.happen(due, programme)
         recounted = expected[customer_id, target_id]
-        recounted.happen(settle(programme, recounted.standing, clock.clock_at), programme)
+        recounted.happen(settle(programme, recounted.standing, at), programme)
         for what, wanted, is_there in _compare(recounted, account):
             differences.append(Difference(within.organisation_id, customer_id, target_id, what, wanted, is_there))
         if overdue:

@@ -34,7 +34,7 @@ from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
-from kosminar.store.rewards import Reward, RewardKey
+from kosminar.store.rewards import Reward, RewardGivenTwice, RewardKey
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
 
 Wall = Callable[[], datetime]
@@ -277,6 +277,9 @@ def _record(
             recorded.append(RecordedFact.of(fact, programme, sequence=sequence, ordinal=len(recorded)))
             if fact.name in REWARD_STATES:
                 reward = reward_of(fact, programme, sequence=sequence)
+                earlier = batch.rewards.get((key.customer, reward.key))
+                if earlier is not None and earlier.state is not RewardState.FORFEITED:
+                    raise RewardGivenTwice("two facts of one batch would give the same reward")
                 batch.rewards[key.customer, reward.key] = reward
     batch.facts += [(happened[0][0].customer, fact) for fact in recorded]
     return tuple(recorded)

@@ -66,9 +66,10 @@ class ActivityOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SettlementOutcome:
-    """The facts that the period ends brought."""
+    """The facts that the period ends brought; or that they failed, by our own fault."""
 
     facts: tuple[RecordedFact, ...] = ()
+    failed: bool = False
 
 
 Outcome = EnrolmentOutcome | ActivityOutcome | SettlementOutcome

@@ -18,7 +18,7 @@ import structlog
 from kosminar.core.clock import clock_now
 from kosminar.core.programme import Programme
 from kosminar.engine.batch import Wall
-from kosminar.engine.change import Request, Settlement
+from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
 from kosminar.store import clocks, programmes, standings
 from kosminar.store.queries import Connection
@@ -34,8 +34,15 @@ class NoTestClock(Exception):
     """The organisation has a real clock, or the instant lies before the one its test clock shows."""
 
 
+class PeriodEndsFailed(Exception):
+    """Some period ends could not be worked, by our own fault; they are found again, and the log says why."""
+
+
 class Closer:
-    """`settle` and `advance` answer when everything due is done; `run` watches all organisations for ever."""
+    """`settle` and `advance` answer when everything due is done; `run` watches all organisations for ever.
+
+    The pool is the closer's own: its connections may wait long for somebody else's period ends.
+    """
 
     def __init__(self, pool: asyncpg.Pool, writer: Writer, *, wall: Wall) -> None:
         self._pool = pool
@@ -51,64 +58,90 @@ class Closer:
             await asyncio.sleep(TICK_SECONDS)
             await self._look_round(everywhere=False)
 
-    async def settle(self, organisation_id: int) -> None:
-        """Work everything due at the organisation's present instant, whatever was worked before."""
-        async with self._alone(organisation_id) as connection:
+    async def settle(self, organisation_id: int, *, wait: bool = True) -> None:
+        """Work everything due at the organisation's present instant, whatever was worked before.
+
+        Without `wait`, nothing is done while somebody else works this organisation's period ends. Raises
+        PeriodEndsFailed when all others are done.
+        """
+        async with self._alone(organisation_id, wait=wait) as connection:
+            if connection is None:
+                return
             now = await self._now(connection, organisation_id)
-            await self._work_due(connection, organisation_id, until=now)
-            await self._work(connection, organisation_id, now)
+            await self._work_through(connection, organisation_id, now)
 
     async def advance(self, organisation_id: int, to: datetime) -> datetime:
         """Move a test clock forward, due instant by due instant, each committed (decision 34).
 
-        To the instant it shows, there is nothing to do but what a call that was cut off has left. Raises NoTestClock.
+        To the instant it shows, there is nothing to do but what a call that was cut off has left. Raises NoTestClock,
+        and PeriodEndsFailed when all others are done.
         """
-        async with self._alone(organisation_id) as connection:
+        async with self._alone(organisation_id, wait=True) as connection:
+            assert connection is not None, "who waits gets it"
             state = await clocks.fetch(connection, organisation_id)
             if not state.test_clock or to < state.clock_at:
                 raise NoTestClock
-            await self._work_due(connection, organisation_id, until=to)
-            await clocks.move(connection, organisation_id, to)
-            await clocks.mark_settled(connection, organisation_id, to)
+            await self._work_through(connection, organisation_id, to)
             return to
 
     @asynccontextmanager
-    async def _alone(self, organisation_id: int) -> AsyncIterator[Connection]:
+    async def _alone(self, organisation_id: int, *, wait: bool) -> AsyncIterator[Connection | None]:
+        """The one who works this organisation's period ends, in any process; None who did not want to wait."""
+        if not wait and self._queues[organisation_id].locked():
+            yield None
+            return
         async with (
             self._queues[organisation_id],
             self._pool.acquire() as connection,
-            clocks.settling(connection, organisation_id),
+            clocks.settling(connection, organisation_id, wait=wait) as alone,
         ):
-            yield connection
+            yield connection if alone else None
 
     async def _look_round(self, *, everywhere: bool) -> None:
         try:
             async with self._pool.acquire() as connection:
                 due = await (clocks.list_all(connection) if everywhere else clocks.list_due(connection, self._wall()))
-            for organisation_id in due:
-                await self.settle(organisation_id)
         except Exception:
-            # The next tick tries again; what is due stays due.
-            LOG.exception("period_ends_not_worked")
+            LOG.exception("period_ends_not_looked_for")
+            return
+        for organisation_id in due:
+            try:
+                await self.settle(organisation_id, wait=False)
+            except Exception:
+                # The next tick tries again, and the other organisations have theirs now: what is due stays due.
+                LOG.exception("period_ends_not_worked", organisation_id=organisation_id)
 
     async def _now(self, connection: Connection, organisation_id: int) -> datetime:
         state = await clocks.fetch(connection, organisation_id)
         return clock_now(test_clock=state.test_clock, clock_at=state.clock_at, wall=self._wall())
 
-    async def _work_due(self, connection: Connection, organisation_id: int, *, until: datetime) -> None:
-        """The due instants that were not worked yet, one after another."""
-        settled_at = (await clocks.fetch(connection, organisation_id)).settled_at
-        while due := await clocks.next_due(connection, organisation_id, after=settled_at, until=until):
-            await self._work(connection, organisation_id, due)
-            settled_at = due
+    async def _work_through(self, connection: Connection, organisation_id: int, until: datetime) -> None:
+        """The due instants that were not worked yet, one after another, and then `until` itself.
 
-    async def _work(self, connection: Connection, organisation_id: int, at: datetime) -> None:
+        A period end that fails keeps nobody else from theirs; but from there on nothing is marked as worked, so that
+        it is found again.
+        """
+        failed_count = 0
+        after = (await clocks.fetch(connection, organisation_id)).settled_at
+        while due := await clocks.next_due(connection, organisation_id, after=after, until=until):
+            failed_count += await self._work(connection, organisation_id, due, mark=failed_count == 0)
+            after = due
+        failed_count += await self._work(connection, organisation_id, until, mark=failed_count == 0)
+        if failed_count:
+            raise PeriodEndsFailed(f"{failed_count} period ends of organisation {organisation_id} failed")
+
+    async def _work(self, connection: Connection, organisation_id: int, at: datetime, *, mark: bool) -> int:
         """One instant: bring the clock there, so that nobody is dated before it any more; then settle who waits."""
         await clocks.move(connection, organisation_id, at)
+        state = await clocks.fetch(connection, organisation_id)
         found = await programmes.fetch_all(connection, organisation_id)
+        failed_count = 0
         async for requests in self._waiting(connection, organisation_id, found, at):
-            await self._writer.submit(requests)
-        await clocks.mark_settled(connection, organisation_id, at)
+            outcomes = await self._writer.submit(requests)
+            failed_count += sum(isinstance(outcome, SettlementOutcome) and outcome.failed for outcome in outcomes)
+        if mark and not failed_count:
+            await clocks.mark_settled(connection, organisation_id, at, version=state.definitions_version)
+        return failed_count
 
     async def _waiting(
         self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime

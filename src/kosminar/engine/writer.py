@@ -15,10 +15,20 @@ from typing import Final, Self
 import asyncpg
 import structlog
 
+from kosminar.core.activity import Activity
 from kosminar.core.bucket import bucket_of_customer
+from kosminar.core.errors import Code
 from kosminar.engine import batch
 from kosminar.engine.catalogue import Catalogues
-from kosminar.engine.change import Outcome, Request
+from kosminar.engine.change import (
+    ActivityOutcome,
+    EnrolmentChange,
+    Outcome,
+    Request,
+    Settlement,
+    SettlementOutcome,
+    Status,
+)
 
 # Beyond 100 to 500 a larger batch brings no speed, only longer waits for those in it.
 BATCH_SIZE_MAX: Final = 500
@@ -33,11 +43,10 @@ UNREACHABLE: Final = (
     OSError,
     TimeoutError,
 )
-UNABLE: Final = (
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-)
+# What one request can do to a batch; everything else that the database says concerns all of them alike.
+CAUSED_BY_A_REQUEST: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# More than this wait only when the database has stopped; then it is better to say so than to fill the memory.
+QUEUE_LENGTH_MAX: Final = 50_000
 
 LOG = structlog.get_logger()
 
@@ -99,7 +108,7 @@ class Writer:
         except Exception as error:
             if len(requests) == 1:
                 LOG.exception("request_failed", organisation_id=requests[0].organisation_id)
-                return [error]
+                return [_failure(requests[0], error)]
             LOG.warning("batch_halved", size=len(requests), error=type(error).__name__)
             middle = len(requests) // 2
             return [*await self.work(requests[:middle]), *await self.work(requests[middle:])]
@@ -113,7 +122,9 @@ class Writer:
                 LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)
             except UNREACHABLE as error:
                 raise NotSaved("the database could not be reached") from error
-            except UNABLE as error:
+            except CAUSED_BY_A_REQUEST:
+                raise
+            except asyncpg.PostgresError as error:
                 raise NotSaved("the database could not take the change") from error
         raise NotSaved("the database kept reporting deadlocks")
 
@@ -140,6 +151,8 @@ class _Lane:
     def put(self, request: Request) -> "asyncio.Future[Outcome]":
         if self._stopping:
             raise NotSaved("the server is shutting down")
+        if len(self._waiting) >= QUEUE_LENGTH_MAX:
+            raise NotSaved("too many requests are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         self._filled.set()
@@ -157,6 +170,17 @@ class _Lane:
             outcomes = await self._writer.work([request for request, _ in taken])
             for (_, future), outcome in zip(taken, outcomes, strict=True):
                 _answer(future, outcome)
+
+
+def _failure(request: Request, error: Exception) -> Outcome | Exception:
+    """What a request comes to that fails by itself and saved nothing: its own outcome where it has company."""
+    match request.change:
+        case Activity():
+            return ActivityOutcome(Status.REJECTED, Code.INTERNAL_ERROR)
+        case Settlement():
+            return SettlementOutcome(failed=True)
+        case EnrolmentChange():
+            return error
 
 
 def _answer(future: "asyncio.Future[Outcome]", outcome: Outcome | BaseException) -> None:

@@ -26,12 +26,16 @@ class ClockState:
 
 
 @asynccontextmanager
-async def settling(connection: Connection, organisation_id: int) -> AsyncIterator[None]:
-    """Only one at a time, in any process, works an organisation's period ends."""
+async def settling(connection: Connection, organisation_id: int, *, wait: bool) -> AsyncIterator[bool]:
+    """Only one at a time, in any process, works an organisation's period ends; false for who did not wait for it."""
     key = SETTLING_KEYS + organisation_id
-    await QUERIES["lock_settling"].run(connection, key=key)
+    if wait:
+        await QUERIES["lock_settling"].run(connection, key=key)
+    elif not await QUERIES["try_lock_settling"].value(connection, key=key):
+        yield False
+        return
     try:
-        yield
+        yield True
     finally:
         await QUERIES["unlock_settling"].run(connection, key=key)
 
@@ -48,8 +52,11 @@ async def move(connection: Connection, organisation_id: int, now: datetime) -> N
         await QUERIES["move_clock"].run(connection, organisation_id=organisation_id, now=now)
 
 
-async def mark_settled(connection: Connection, organisation_id: int, settled_at: datetime) -> None:
-    await QUERIES["mark_settled"].run(connection, organisation_id=organisation_id, settled_at=settled_at)
+async def mark_settled(connection: Connection, organisation_id: int, settled_at: datetime, *, version: int) -> None:
+    """Everything due up to the instant is done, under the definitions of that version."""
+    await QUERIES["mark_settled"].run(
+        connection, organisation_id=organisation_id, settled_at=settled_at, version=version
+    )
 
 
 async def next_due(

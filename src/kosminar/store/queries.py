@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-Connection: TypeAlias = "asyncpg.Connection | asyncpg.pool.PoolConnectionProxy"
+Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 _NAME = re.compile(r"^-- ([a-z_]+)$")
 # A colon that is not half of a cast `::type` and not inside a word.

@@ -1,5 +1,6 @@
 """Walks through all customers for the audit, a page of one bucket and organisation at a time."""
 
+from datetime import datetime
 from itertools import groupby
 from typing import Final
 
@@ -11,15 +12,15 @@ QUERIES: Final = load("recount")
 
 async def list_page(
     connection: Connection, bucket: int, *, after: tuple[int, int], limit: int
-) -> list[tuple[CustomerRange, list[int]]]:
-    """The next customers of the bucket after (organisation id, customer id), as ranges with the ids in them."""
+) -> list[tuple[CustomerRange, dict[int, datetime]]]:
+    """The next customers of the bucket after (organisation id, customer id): ranges, and when each in them changed."""
     rows = await QUERIES["list_customer_page"].rows(
         connection, bucket=bucket, after_organisation=after[0], after_customer=after[1], limit=limit
     )
     page = []
     for organisation_id, group in groupby(rows, key=lambda row: row["organisation_id"]):
-        customer_ids = [row["customer_id"] for row in group]
-        page.append((CustomerRange(bucket, organisation_id, customer_ids[0], customer_ids[-1]), customer_ids))
+        changed = {row["customer_id"]: row["changed_at"] for row in group}
+        page.append((CustomerRange(bucket, organisation_id, min(changed), max(changed)), changed))
     return page
 
 

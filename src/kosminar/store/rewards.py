@@ -26,6 +26,10 @@ class RewardKey(NamedTuple):
 FIRST_REWARD_KEY: Final = RewardKey(0, 0, 0, 0, 0)
 
 
+class RewardGivenTwice(Exception):
+    """Our own mistake, stopped before it is committed. An exception, because `python -O` drops assertions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reward:
     """A row of the ledger."""
@@ -79,7 +83,8 @@ async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Rewa
         earned_ats=[reward.earned_at for _, reward in rewards],
         sequences=[reward.sequence for _, reward in rewards],
     )
-    assert written == f"INSERT 0 {len(rewards)}", "a reward would have been given twice"
+    if written != f"INSERT 0 {len(rewards)}":
+        raise RewardGivenTwice("a reward that was given before would have been given again")
 
 
 async def list_page(

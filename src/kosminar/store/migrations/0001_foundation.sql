@@ -21,6 +21,8 @@ CREATE TABLE organisation (
     settled_at          timestamptz NOT NULL,
     -- Grows with every change of a programme; commands remember the version they were decided under.
     definitions_version integer NOT NULL DEFAULT 0 CHECK (definitions_version >= 0),
+    -- The version under which that was done: a later deactivation is work again, whatever the clock shows.
+    settled_version     integer NOT NULL DEFAULT 0 CHECK (settled_version >= 0),
     created_at          timestamptz NOT NULL,
     CONSTRAINT organisation_is_not_its_own_parent CHECK (parent_id <> organisation_id),
     CONSTRAINT nothing_is_settled_ahead_of_the_clock CHECK (settled_at <= clock_at)
@@ -267,7 +269,7 @@ CREATE TABLE activity (
     sequence            bigint NOT NULL CHECK (sequence >= 1),
     type                text NOT NULL CHECK (length(type) BETWEEN 1 AND 100),
     occurred_at         timestamptz NOT NULL,
-    attributes          jsonb NOT NULL,
+    attributes          jsonb NOT NULL CHECK (jsonb_typeof(attributes) = 'object'),
     -- SHA-256 of the content as parsed: the same id with another one is a conflict.
     fingerprint         bytea NOT NULL CHECK (length(fingerprint) = 32),
     definitions_version integer NOT NULL,

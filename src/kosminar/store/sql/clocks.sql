@@ -2,6 +2,10 @@
 -- One at a time works an organisation's period ends; a second one waits, and then finds nothing to do.
 SELECT pg_advisory_lock(:key)
 
+-- try_lock_settling
+-- For who has others to look after and need not wait.
+SELECT pg_try_advisory_lock(:key)
+
 -- unlock_settling
 -- Session locks outlive transactions, so this one is given back by hand.
 SELECT pg_advisory_unlock(:key)
@@ -21,7 +25,8 @@ UPDATE organisation
 -- mark_settled
 -- Everything due up to this instant is done.
 UPDATE organisation
-   SET settled_at = GREATEST(settled_at, :settled_at::timestamptz)
+   SET settled_at = GREATEST(settled_at, :settled_at::timestamptz),
+       settled_version = GREATEST(settled_version, :version::integer)
  WHERE organisation_id = :organisation_id
 
 -- next_due
@@ -44,7 +49,7 @@ SELECT o.organisation_id
     OR EXISTS (SELECT 1
                  FROM target_group AS g
                 WHERE g.organisation_id = o.organisation_id
-                  AND g.deactivated_at >= o.settled_at)
+                  AND g.deactivated_version > o.settled_version)
  ORDER BY o.organisation_id
 
 -- list_organisations

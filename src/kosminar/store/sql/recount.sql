@@ -1,6 +1,6 @@
 -- list_customer_page
 -- The next customers of a bucket, of any organisation: the audit walks through all of them.
-SELECT organisation_id, customer_id
+SELECT organisation_id, customer_id, changed_at
   FROM customer
  WHERE bucket = :bucket
    AND (organisation_id, customer_id) > (:after_organisation, :after_customer)
