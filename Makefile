@@ -4,18 +4,21 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test check format openapi clean
+.PHONY: help demo test simulate check format timing fuzz audit-packages overload openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r command purpose; do \
-		printf '  %-12s %s\n' "$$command" "$$purpose"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r command purpose; do \
+		printf '  %-20s %s\n' "$$command" "$$purpose"; done
 
 demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
 	@exec .venv/bin/kosminar demo
 
 test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
 	@.venv/bin/pytest -n 2 --dist worksteal $(TESTS)
+
+simulate: .venv/.development ## Live many bad days: SEEDS=1000 or 100-199, SEED=7, WORKERS=2
+	@.venv/bin/python -m tests.simulation
 
 check: .venv/.development ## Format, lint, types, layers and tests: what must pass before a change lands
 	.venv/bin/ruff format --check
@@ -27,6 +30,21 @@ check: .venv/.development ## Format, lint, types, layers and tests: what must pa
 format: .venv/.development ## Format the code and apply the linter's safe repairs
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
+
+fuzz: .venv/.development ## Fuzz the API for long, from its own document; FUZZ_EXAMPLES=500 tries more, FUZZ_SEED=7 repeats
+	@seed=$${FUZZ_SEED:-$$(shuf -i 1-999999999 -n 1)}; examples=$${FUZZ_EXAMPLES:-100}; \
+	echo "FUZZ_SEED=$$seed FUZZ_EXAMPLES=$$examples"; \
+	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$$examples .venv/bin/pytest -n 0 tests/fuzz
+
+timing: .venv/.development ## Compare how long unknown and foreign ids take, by medians of 1,000 calls
+	TIMING_CALLS=1000 .venv/bin/pytest tests/security/test_indistinguishable.py -k takes_the_time
+
+# --strict, because a package that the index knows no advisories of is otherwise passed over as if it were clean.
+audit-packages: .venv/.development ## Look the pinned packages up among the known vulnerabilities
+	.venv/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement requirements/constraints.txt
+
+overload: .venv/.kosminar ## Measure ten times the sustainable load, and look for what was lost
+	.venv/bin/python benchmarks/overload.py
 
 openapi: .venv/.kosminar ## Refresh docs/openapi.json
 	.venv/bin/kosminar openapi > docs/openapi.json

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import ssl
 import zoneinfo
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -141,7 +144,10 @@ def wall() -> Wall:
 async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
     # Imported here, so that the tests of the core load no web framework.
     from kosminar.engine.closer import Closer
+    from kosminar.engine.courier import Courier
     from kosminar.engine.house import House
+    from kosminar.engine.housekeeper import Housekeeper
+    from kosminar.engine.outbound import Sender
     from kosminar.engine.writer import Writer
     from kosminar.engine.zones import Zones
     from kosminar.settings import Settings
@@ -149,14 +155,23 @@ async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncItera
     async with (
         asyncpg.create_pool(database_url, min_size=1, max_size=2) as lane_pool,
         Writer(lane_pool, wall=wall, lane_count=2) as writer,
+        # To receivers on this machine; without the authorities, whose list takes long to read.
+        Sender(
+            networks=[ip_network("127.0.0.0/8")],
+            user_agent="Kosminar/test",
+            ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        ) as sender,
     ):
         yield House(
             settings=Settings.read({}),
             pool=pool,
             writer=writer,
             closer=Closer(pool, writer, wall=wall),
+            courier=Courier(pool, writer, sender, wall=wall, random=Random(1).random, worker_name="test"),
+            housekeeper=Housekeeper(pool, wall=wall),
             zones=Zones(pool),
             wall=wall,
+            meters=writer.meters,
         )
 
 

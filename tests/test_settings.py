@@ -15,6 +15,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 8080, "info")
     assert (settings.lanes, settings.body_bytes_max, settings.token_seconds) == (4, 4_194_304, 300)
+    assert (settings.access_log, settings.drain_seconds) == ("on", 0)
     assert (settings.database_url, settings.data_dir) == (None, default_data_directory({}))
 
 
@@ -61,6 +62,9 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         ("KOSMINAR_PORT", ["0", "65535"], ["-1", "65536", "8_080", " 80", "٣", ""]),
         ("KOSMINAR_LANES", ["1", "64"], ["0", "65"]),
         ("KOSMINAR_BODY_BYTES_MAX", ["1024", "268435456"], ["1023", "268435457", "1e6"]),
+        ("KOSMINAR_REQUESTS_MAX", ["1", "100000"], ["0", "100001"]),
+        ("KOSMINAR_CONNECTIONS_MAX", ["1", "100000"], ["0", "100001"]),
+        ("KOSMINAR_RATE_LIMIT_PER_MINUTE", ["0", "1000000"], ["-1", "1000001"]),
         ("KOSMINAR_TOKEN_SECONDS", ["1", "3600"], ["0", "3601"]),
     ],
 )

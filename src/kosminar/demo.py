@@ -9,7 +9,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -49,7 +49,7 @@ class Story:
 
     url: str
     username: str
-    password: str
+    password: str = field(repr=False)
     customer_count: int
     purchase_count: int
     curls: tuple[tuple[str, str], ...]
@@ -80,6 +80,7 @@ def run(
         # Whatever database the operator has named, a demo never writes to it.
         others = {k: v for k, v in environ.items() if not k.startswith(("KOSMINAR_DATABASE_URL", "KOSMINAR_DATA_DIR"))}
         settings = Settings.read(others, {"data_dir": directory, "port": port, "log_level": "warning"})
+        settings = replace(settings, archive_dir=None)  # Nor to the archive, which the file of settings may name.
         configure_logs(settings.log_level)
         try:
             listener = bind(settings.host, settings.port)

@@ -1,26 +1,36 @@
-"""Runs everything in one process: the API, the closer, and the embedded database if no other is named.
+"""Runs everything in one process: the API, the closer, the courier, and the embedded database if no other is named.
 
-Ends on SIGTERM and SIGINT in order: no new requests, answers for those under way, the writer's last batch, then the
-database if nobody else uses it.
+Ends on SIGTERM and SIGINT in order: after SIGTERM a drain, in which requests are still answered and whoever balances
+them learns to send them elsewhere; then no new requests, answers for those under way, the writer's last batch, and the
+database if nobody else uses it. A second signal waits for none of it but the database.
+Told to operators in docs/operations.md; tested by tests/cli/test_shutdown.py.
 """
 
 import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
+from typing import Final
 
+import structlog
 import uvicorn
 import uvloop
 
 from kosminar.api.app import build_app
+from kosminar.api.protocol import ConnectionLimits, protocol_of
 from kosminar.engine.house import House
 from kosminar.settings import Settings
 from kosminar.wiring import open_database, open_house
 
-# How long a request under way may still take when we are asked to stop.
-SHUTDOWN_SECONDS = 30
+# How long requests under way and what the writer accepted may still take once no more are let in.
+SHUTDOWN_SECONDS: Final = 30
+# Longer than the minute for which proxies commonly keep idle connections to us: whoever sends a request on a connection
+# that we are closing cannot know whether it was read.
+KEEP_ALIVE_SECONDS: Final = 75
+
+LOG: Final = structlog.get_logger()
 
 
 class PortTaken(Exception):
@@ -30,10 +40,13 @@ class PortTaken(Exception):
 class _Server(uvicorn.Server):
     """Leaves the signals to us: uvicorn would raise them again before the database is stopped."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, config: uvicorn.Config, house: House, ready: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
+        self._house = house
         self._ready = ready
         self._announcing: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
+        self._closed_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Once requests are answered, say so beside answering them."""
@@ -55,17 +68,60 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn for the time that it serves; `heeding_signals` lasts longer."""
+        yield
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._heed, number)
         try:
             yield
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
+    def _heed(self, number: signal.Signals) -> None:
+        if self._house.drain.begun:
+            LOG.warning("stopping_hurried", signal=number.name)
+            self._hurried.set()
+            self.force_exit = True
+            self._stop()
+            return
+        # Who presses Ctrl-C balances nothing, and waits.
+        drain_seconds = self._house.settings.drain_seconds if number is signal.SIGTERM else 0
+        LOG.info("stopping", signal=number.name, drain_seconds=drain_seconds)
+        self._house.drain.begun = True
+        asyncio.get_running_loop().call_later(drain_seconds, self._stop)
+
     def _stop(self) -> None:
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, and wait for the requests under way, SHUTDOWN_SECONDS at most."""
+        self._closed_at = asyncio.get_running_loop().time()
+        await super().shutdown(sockets)
+
+    async def finish(self) -> None:
+        """Wait for what the writer accepted, within the same time; the rest was never answered and is given up."""
+        for task in self.server_state.tasks:
+            task.cancel()
+        now = asyncio.get_running_loop().time()
+        seconds = SHUTDOWN_SECONDS - (now - (self._closed_at or now))
+        finishing = asyncio.create_task(self._house.writer.finish())
+        hurried = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait(
+            # An idle writer takes no time, but not none.
+            {finishing, hurried},
+            timeout=max(seconds, 1),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        hurried.cancel()
+        if not finishing.done():
+            LOG.error("changes_given_up")
+            self._house.writer.give_up()
+        await finishing
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -89,28 +145,34 @@ def serve_forever(
     ready: Callable[[House], Awaitable[None]],
 ) -> None:
     """Serve until a signal comes; `ready` is called once requests are answered."""
-    with open_database(settings) as database_url:
-        uvloop.run(_serve(settings, database_url, listener, ready))
+    with open_database(settings, serving=True) as database_url:
+        uvloop.run(serve(open_house(settings, database_url), listener, ready))
 
 
-async def _serve(
-    settings: Settings, database_url: str, listener: socket.socket, ready: Callable[[House], Awaitable[None]]
+async def serve(
+    opening: AbstractAsyncContextManager[House], listener: socket.socket, ready: Callable[[House], Awaitable[None]]
 ) -> None:
-    async with open_house(settings, database_url) as house:
+    """Open the house, serve it until a signal comes, and close it."""
+    async with opening as house:
         config = uvicorn.Config(
             build_app(house),
-            http="httptools",
+            http=protocol_of(ConnectionLimits(connections_max=house.settings.connections_max)),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
-        server = _Server(config, partial(ready, house))
-        closing = asyncio.create_task(house.closer.run())
-        try:
-            await server.serve(sockets=[listener])
-            await server.announced()
-        finally:
-            closing.cancel()
-            with suppress(asyncio.CancelledError):
-                await closing
+        server = _Server(config, house, partial(ready, house))
+        with server.heeding_signals():
+            workers = (house.closer, house.courier, house.housekeeper)
+            working = [asyncio.create_task(worker.run()) for worker in workers]
+            try:
+                await server.serve(sockets=[listener])
+                await server.announced()
+            finally:
+                for task in working:
+                    task.cancel()
+                await asyncio.wait(working)
+                await server.finish()
+        LOG.info("stopped")

@@ -13,10 +13,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from kosminar.store.embedded_host import default_data_directory
 
@@ -32,8 +33,18 @@ LANES_MAX = 64
 BODY_BYTES_LIMIT = 256 * 1024 * 1024
 """Bodies are held in memory; more is a matter for `kosminar import`, which streams."""
 
+REQUESTS_LIMIT = 100_000
+CONNECTIONS_LIMIT = 100_000
+"""Beyond what one process can serve; the system's limit of open files is commonly 1,024, and the defaults stay below it."""
+
+RATE_LIMIT = 1_000_000
+"""More requests a minute than one process answers."""
+
 TOKEN_SECONDS_MAX = 3600
 """A token cannot be called back, so the longest life is also the longest that a withdrawn client keeps its access."""
+
+DRAIN_SECONDS_MAX = 600
+"""Longer than any balancer needs to notice; who asks a process to stop wants it to."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -88,6 +99,8 @@ def database_url(given: str) -> str:
     try:
         # Reading the port is what refuses one that is no number.
         _ = urlsplit(given).port
+        ports = parse_qs(urlsplit(given).query).get("port", [])
+        _ = [int(port) for named in ports for port in named.split(",")]
     except ValueError:
         raise ValueError("must have a number from 0 to 65535 as its port") from None
     return given
@@ -111,6 +124,22 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+class Networks(tuple[IPv4Network | IPv6Network, ...]):
+    """IP networks, shown as they are given."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self))
+
+
+def networks(given: str) -> Networks:
+    try:
+        return Networks(ip_network(one.strip()) for one in given.split(",") if one.strip())
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, separated by commas") from None
+
+
 def setting(parse: Callable[[str], object], about: str, *, default: object, secret: bool = False) -> Any:
     """Describe one setting; a default that depends on the machine is a function of the environment."""
     return field(repr=not secret, metadata={"parse": parse, "about": about, "default": default, "secret": secret})
@@ -126,12 +155,33 @@ class Settings:
     database_url: str | None = setting(
         database_url, "A PostgreSQL to use instead of the embedded one.", default=None, secret=True
     )
+    archive_dir: Path | None = setting(  # noqa: RUF009  # As above.
+        path, "Where the embedded database's log is archived, for recovery to an instant.", default=None
+    )
     host: str = setting(text, "The address to listen on; 0.0.0.0 for every one.", default="127.0.0.1")
     port: int = setting(whole(0, 65_535), "The port to listen on; 0 for a free one.", default=8080)
     log_level: str = setting(one_of(*LOG_LEVELS), "The least important messages to log.", default="info")
+    access_log: str = setting(one_of("on", "off"), "Whether each request is logged, at level info.", default="on")
+    drain_seconds: int = setting(
+        whole(0, DRAIN_SECONDS_MAX), "How long requests are still answered after SIGTERM.", default=0
+    )
     lanes: int = setting(whole(1, LANES_MAX), "Batches of commands that are saved at the same time.", default=4)
     body_bytes_max: int = setting(
         whole(1024, BODY_BYTES_LIMIT), "The longest request body that is read.", default=4 * 1024 * 1024
+    )
+    requests_max: int = setting(
+        whole(1, REQUESTS_LIMIT), "Requests that are worked on at the same time; others wait their turn.", default=256
+    )
+    connections_max: int = setting(
+        whole(1, CONNECTIONS_LIMIT), "Connections that may be open at the same time.", default=900
+    )
+    rate_limit_per_minute: int = setting(
+        whole(0, RATE_LIMIT), "Requests that each client may send a minute; 0 for any number.", default=0
+    )
+    webhook_networks: Networks = setting(  # noqa: RUF009  # As above; and the default is a tuple.
+        networks,
+        "Networks to which webhooks are sent though they are not public, and without TLS if the URL says so.",
+        default=Networks(),
     )
     token_seconds: int = setting(whole(1, TOKEN_SECONDS_MAX), "How long an access token is valid.", default=300)
     sources: Mapping[str, Source] = field(repr=False, compare=False)
@@ -224,6 +274,7 @@ def _from_file(environ: Mapping[str, str], problems: list[str]) -> dict[str, Giv
 
 def _choose_database(given: dict[str, Given], problems: list[str]) -> None:
     """The stronger source decides between embedded and named: `--data-dir` must never write to a server from the environment."""
+    _refuse_idle_archive(given, problems)
     if "data_dir" not in given or "database_url" not in given:
         return
     directory, url = given["data_dir"].source, given["database_url"].source
@@ -231,6 +282,18 @@ def _choose_database(given: dict[str, Given], problems: list[str]) -> None:
         problems.append(f"{variable('data_dir')} and {variable('database_url')} are both set ({url}); keep one")
     elif directory < url:
         del given["database_url"]
+
+
+def _refuse_idle_archive(given: dict[str, Given], problems: list[str]) -> None:
+    """Who asks for an archive and gets none would learn it when it is needed."""
+    if (
+        "archive_dir" in given
+        and "database_url" in given
+        and given["archive_dir"].source == given["database_url"].source
+    ):
+        problems.append(
+            f"{variable('archive_dir')} is for the embedded database; archive as {variable('database_url')}'s own server does"
+        )
 
 
 def _value(name: str, given: Given | None, environ: Mapping[str, str], problems: list[str]) -> Any:

@@ -4,20 +4,30 @@
 starts the writer. Fits a page, and should.
 """
 
+import asyncio
+import os
+import socket
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from secrets import SystemRandom, token_hex
 from typing import Final
 
 import asyncpg
 
 from kosminar.engine.closer import Closer
+from kosminar.engine.courier import Courier
 from kosminar.engine.house import House
+from kosminar.engine.housekeeper import Housekeeper
+from kosminar.engine.meters import Meters
+from kosminar.engine.outbound import Sender
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
-from kosminar.store.embedded import open_embedded
+from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.migration import migrate
 
 # For reads and probes. The lanes have connections of their own: whoever waits for a lane while it holds
@@ -25,8 +35,12 @@ from kosminar.store.migration import migrate
 CONNECTION_COUNT: Final = 8
 # Period ends may wait for those of another process; that must not keep requests from being read.
 CLOSER_CONNECTION_COUNT: Final = 4
+# Each is held for a few statements and never while somebody is sent to.
+COURIER_CONNECTION_COUNT: Final = 4
 # No statement of a batch takes a second; one that takes this long has lost its server.
 COMMAND_SECONDS: Final = 60
+# For saying good-bye to the database, a pool at a time.
+CLOSE_SECONDS: Final = 2
 
 # The pinned zone data, never the system's: the same programme must have the same periods on every machine.
 zoneinfo.reset_tzpath(to=())
@@ -38,35 +52,80 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[str]:
-    """The URL of the database: the one named, or the embedded one, held for as long as the context lasts."""
+def open_database(settings: Settings, *, serving: bool = False) -> Iterator[str]:
+    """The URL of the database: the one named, or the embedded one, held for as long as the context lasts.
+
+    Who serves brings a killed embedded database back to life, and decides whether it archives.
+    """
     if settings.database_url is not None:
         yield settings.database_url
         return
-    with open_embedded(settings.data_dir) as embedded:
+    with (
+        open_embedded(settings.data_dir, archive_directory=settings.archive_dir, forget=serving) as embedded,
+        kept_alive(embedded) if serving else nullcontext(),
+    ):
         yield embedded.url
 
 
 @asynccontextmanager
 async def open_house(
-    settings: Settings, database_url: str, *, wall: Callable[[], datetime] = utc_now
+    settings: Settings,
+    database_url: str,
+    *,
+    wall: Callable[[], datetime] = utc_now,
+    connection_class: type[asyncpg.Connection] = asyncpg.Connection,
 ) -> AsyncIterator[House]:
-    """A migrated database and a running writer; both are closed in order, after what was accepted is saved."""
+    """A migrated database and a running writer; both are closed in order, after what was accepted is saved.
+
+    The simulation has a wall and connections of its own, to move the one and to break the others.
+    """
+    meters = Meters()
+    make_pool = partial(asyncpg.create_pool, database_url, connection_class=connection_class)
     async with (
-        asyncpg.create_pool(database_url, min_size=1, max_size=CONNECTION_COUNT) as pool,
-        asyncpg.create_pool(
-            database_url, min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS
-        ) as lane_pool,
-        asyncpg.create_pool(database_url, min_size=0, max_size=CLOSER_CONNECTION_COUNT) as closer_pool,
+        _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT)) as pool,
+        _opened(make_pool(min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS)) as lane_pool,
+        _opened(make_pool(min_size=0, max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
+        _opened(
+            make_pool(min_size=0, max_size=COURIER_CONNECTION_COUNT, command_timeout=COMMAND_SECONDS)
+        ) as courier_pool,
+        Sender(networks=settings.webhook_networks, user_agent=f"Kosminar/{version('kosminar')}") as sender,
     ):
+        pools = {"requests": pool, "lanes": lane_pool, "closer": closer_pool, "courier": courier_pool}
+        for name, watched in pools.items():
+            meters.watch_pool(name, watched)
         async with pool.acquire() as connection:
             await migrate(connection, now=wall())
-        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes) as writer:
+        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes, meters=meters) as writer:
+            courier = Courier(
+                courier_pool,
+                writer,
+                sender,
+                wall=wall,
+                random=SystemRandom().random,
+                # A process number may come back; a lease must not find another holder of its holder's name.
+                worker_name=f"{socket.gethostname()}/{os.getpid()}/{token_hex(8)}",
+            )
+            writer.when_posted(courier.nudge)
             yield House(
                 settings=settings,
                 pool=pool,
                 writer=writer,
                 closer=Closer(closer_pool, writer, wall=wall),
+                courier=courier,
+                housekeeper=Housekeeper(pool, wall=wall),
                 zones=Zones(pool),
                 wall=wall,
+                meters=meters,
             )
+
+
+@asynccontextmanager
+async def _opened(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
+    """An open pool, which is closed in order."""
+    await pool
+    try:
+        yield pool
+    finally:
+        # Cut short, it drops its connections: to a server that does not answer there is nothing more to say.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(pool.close(), CLOSE_SECONDS)

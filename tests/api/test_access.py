@@ -25,6 +25,8 @@ pytestmark = pytest.mark.asyncio
 NOW = datetime(2031, 2, 12, 12, tzinfo=UTC)
 TODAY = "2031-02-12T09:00:00Z"
 SECRET = "known to acme only"
+# Nobody listens at this port.
+NOWHERE = "http://127.0.0.1:1/hook"
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,11 @@ class Ids:
     target_id: int
     customer_id: int
     external_id: str
+    endpoint_id: int
+    reward_id: str
 
 
-NOBODYS = Ids(888_001, 888_002, 888_003, "nobody's")
+NOBODYS = Ids(888_001, 888_002, 888_003, "nobody's", 888_004, "888003-888002-P1-1-1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +86,24 @@ ROWS = {
     "POST /v1/activities": Row(body=lambda ids: {"activities": [purchase("p", ids.customer_id, TODAY, 1)]}),
     "GET /v1/customers/{customerId}/rewards": Row(),
     "GET /v1/customers/{customerId}/facts": Row(),
+    "POST /v1/rewards/{rewardId}/issued": Row(),
+    "POST /v1/rewards/{rewardId}/failed": Row(body=lambda ids: {"reason": "The wallet is closed."}),
+    "POST /v1/rewards/{rewardId}/reversed": Row(body=lambda ids: {"reason": "Given by mistake."}),
+    "GET /v1/customers/{customerId}/notifications": Row(),
+    "POST /v1/webhook-endpoints": Row(body=lambda ids: {"url": NOWHERE}, own=frozenset({"endpointId", "secret"})),
+    "GET /v1/webhook-endpoints": Row(),
+    "GET /v1/webhook-endpoints/{endpointId}": Row(),
+    "PATCH /v1/webhook-endpoints/{endpointId}": Row(body=lambda ids: {"description": "another"}),
+    "POST /v1/webhook-endpoints/{endpointId}/rotate-secret": Row(body=lambda ids: {"overlapHours": 1}),
+    "POST /v1/webhook-endpoints/{endpointId}/test": Row(),
+    "GET /v1/webhook-endpoints/{endpointId}/deliveries": Row(),
+    "POST /v1/webhook-endpoints/{endpointId}/deliveries/{customerId}/{number}/resend": Row(),
+    "POST /v1/webhook-endpoints/{endpointId}/recover": Row(body=lambda ids: {"since": TODAY}),
+    "DELETE /v1/webhook-endpoints/{endpointId}": Row(),
     "GET /v1/clock": Row(),
     "POST /v1/clock/advance": Row(body=lambda ids: {"to": "2031-02-12T12:00:00Z"}),
 }
-PUBLIC = {"POST /oauth/token/generate", "POST /oauth/token", "GET /healthz", "GET /readyz"}
+PUBLIC = {"POST /oauth/token/generate", "POST /oauth/token", "GET /healthz", "GET /readyz", "GET /metrics"}
 GUARDED = [one for one in OPERATIONS if one.resource is not None]
 
 
@@ -109,11 +127,20 @@ async def furnish(brand: Brand, customer_id: int, name: str, reward: str) -> Pro
 
 @pytest_asyncio.fixture
 async def cast(house, http) -> AsyncIterator[Cast]:
-    acme = await open_brand(house, http, "Acme", clock=NOW)
-    globex = await open_brand(house, http, "Globex", clock=NOW)
+    acme, globex = [await open_with_rights(house, http, name) for name in ("Acme", "Globex")]
+    endpoint = await acme.ask("POST", "/v1/webhook-endpoints", {"url": NOWHERE, "description": SECRET})
     spring = await furnish(acme, 501, "Acme's own", SECRET)
     await furnish(globex, 601, "Globex's own", "another")
-    yield Cast(acme, globex, Ids(spring.target_group_id, spring.target_id, 501, "Acme's own"), spring)
+    reward_id = (await acme.rewards(501))[0]["rewardId"]
+    ids = Ids(spring.target_group_id, spring.target_id, 501, "Acme's own", endpoint["endpointId"], reward_id)
+    yield Cast(acme, globex, ids, spring)
+
+
+async def open_with_rights(house, http, name: str) -> Brand:
+    """The built-in access group would not let them change the organisation's endpoints."""
+    brand = await open_brand(house, http, name, clock=NOW)
+    headers = await sign_in_with(house, brand.organisation_id, dict.fromkeys(Resource, Level.WRITE))
+    return Brand(house, http, brand.organisation_id, headers)
 
 
 def key_of(operation: Operation) -> str:
@@ -128,6 +155,9 @@ async def call(brand: Brand, operation: Operation, ids: Ids, **options: Any) -> 
         ("targetId", ids.target_id),
         ("userId", ids.customer_id),
         ("customerId", ids.customer_id),
+        ("endpointId", ids.endpoint_id),
+        ("rewardId", ids.reward_id),
+        ("number", 1),
     ):
         path = path.replace(f"{{{name}}}", str(value))
     assert "{" not in path, f"no id for {path}"

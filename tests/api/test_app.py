@@ -422,7 +422,7 @@ async def test_prefixed_paths_name_their_prefixes_as_servers() -> None:
 
     for path, item in document["paths"].items():
         servers = [server["url"] for server in item.get("servers", ())]
-        assert servers == ([] if path.startswith(("/v1", "/v2", "/healthz", "/readyz")) else PREFIXES)
+        assert servers == ([] if path.startswith(("/v1", "/v2", "/healthz", "/readyz", "/metrics")) else PREFIXES)
 
 
 async def test_every_operation_refuses_a_stranger_to_authentication(http) -> None:

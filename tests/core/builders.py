@@ -55,6 +55,7 @@ def build_target(**overrides: object) -> Target:
         **{
             "target_id": 7,
             "name": "Spend",
+            "description": None,
             "measure": Measure(Entity.TRANSACTION, MeasureType.SALES, "transaction", None),
             "enrolment_method": EnrolmentMethod.IMPORT,
             "values": (Decimal("100.000"),) * period_count,

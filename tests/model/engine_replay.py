@@ -33,6 +33,7 @@ def programme_of(world: model.ModelProgramme) -> Programme:
         target=Target(
             target_id=1,
             name="world",
+            description=None,
             measure=Measure(Entity(world.entity), MeasureType(world.measure), event, world.attribute),
             enrolment_method=EnrolmentMethod.TRANSACTION if world.automatic else EnrolmentMethod.IMPORT,
             values=tuple(round_amount(Decimal(p.target_value)) for p in world.periods),

@@ -127,6 +127,14 @@ class Brand:
         word = "refused" if result["status"] == "rejected" else "warned"
         return [*news, *([] if result["code"] is None else [f"{word} {result['code']}"])]
 
+    async def report(self, who: str, outcome: str, reason: str | None) -> list[str]:
+        """What became of the customer's last reward, as whoever hands it over tells."""
+        rows = (await self._answer("GET", f"/v1/customers/{CUSTOMERS[who]}/rewards?limit=1000", 200))["data"]
+        path = f"/v1/rewards/{rows[-1]['rewardId']}/{outcome}"
+        response = await self.http.post(path, json={"reason": reason}, auth=self.auth)
+        codes = [] if response.is_success else [f"refused {response.json()['code']}"]
+        return [*await self.news(who), *codes]
+
     async def deactivate(self) -> None:
         assert (await self._answer("DELETE", f"/v3/targetGroups/{self.group['id']}", 200))["data"] is True
 

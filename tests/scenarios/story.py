@@ -45,6 +45,7 @@ DEEDS: dict[str, Deed] = {
     r"(\w+)'s last purchase comes again": Brand.resend,
     r"(\w+) waits": Brand.news,
     r"(\w+) sees the programme deactivated": _deactivates,
+    r"(\w+)'s reward is reported (issued|failed|reversed)(?: because (.+))?": Brand.report,
     r"(\w+) has": Brand.rewards,
     r"(\w+) is out of": Brand.outside,
     r"(\w+) stands at": Brand.count,

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 from tests.model import slow_model as model
+from tests.model import stored
+from tests.model.stored import Row, modelled, row_of_activity, row_of_command
 
 from kosminar.core.activity import Activity
 from kosminar.engine import clients as setting_up
@@ -220,42 +222,6 @@ async def build_world(server: Server, http: httpx2.AsyncClient, connection: asyn
     return world
 
 
-async def modelled(
-    connection: asyncpg.Connection, definition: dict[str, Any], target_id: int, zone: str
-) -> model.ModelProgramme:
-    """The programme for the slow model: rules from what was asked, ids and instants from what was stored."""
-    periods = await connection.fetch(
-        "SELECT period_id, number, p.name, starts_at, ends_at, due_at, value FROM target_value v"
-        " JOIN period p USING (period_id) WHERE v.target_id = $1 ORDER BY number",
-        target_id,
-    )
-    rewards: dict[int | None, list[model.ModelReward]] = defaultdict(list)
-    for row in await connection.fetch("SELECT * FROM reward_definition WHERE target_id = $1", target_id):
-        value = row["text"] if row["points"] is None else row["points"]
-        reward = model.ModelReward(row["reward_definition_id"], row["kind"], value, row["allocation"])
-        rewards[row["level_id"]].append(reward)
-    levels = await connection.fetch(
-        "SELECT l.* FROM level l JOIN target t USING (target_group_id) WHERE t.target_id = $1 ORDER BY l.number",
-        target_id,
-    )
-    (target,) = definition["targets"]
-    return model.ModelProgramme(
-        kind=definition["trackingType"],
-        automatic=target["enrolmentMethod"] == "TRANSACTION",
-        zone=zone,
-        track_from_enrolment=definition.get("trackFromEnrolment", False),
-        periods=tuple(model.ModelPeriod(*row) for row in periods),
-        rewards=tuple(rewards[None]),
-        levels=tuple(
-            model.ModelLevel(row["level_id"], row["name"], row["count"], tuple(rewards[row["level_id"]]))
-            for row in levels
-        ),
-        entity=target["targetEntity"],
-        measure=target["targetType"],
-        event_name=target.get("eventName"),
-    )
-
-
 # ---------------------------------------------------------------- the race
 
 
@@ -409,23 +375,6 @@ class Race:
 # ---------------------------------------------------------------- what was left behind
 
 
-class Row(NamedTuple):
-    """A command or activity as the audit trail keeps it."""
-
-    sequence: int
-    at: datetime
-    name: str
-    target_id: int | None
-    command: model.Command
-
-
-COMMANDS = """
-SELECT c.*, u.username
-  FROM command c JOIN api_user u ON u.username = c.asked_by
- WHERE c.organisation_id = $1
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.asyncio
 @pytest.mark.parametrize("seed", SEEDS)
@@ -498,21 +447,6 @@ async def answers_agree_with_the_trail(
     return trails
 
 
-def row_of_command(row: asyncpg.Record) -> Row:
-    command: model.Command
-    if row["name"] == "enrol":
-        command = model.Enrol(row["at"], row["period_name"], row["initial_balance"], row["reset"])
-    else:
-        command = model.UnEnrol(row["at"])
-    return Row(row["sequence"], row["at"], row["name"], row["target_id"], command)
-
-
-def row_of_activity(row: asyncpg.Record) -> Row:
-    attributes = json.loads(row["attributes"], parse_float=Decimal)
-    act = model.Act(row["at"], row["activity_id"], row["type"], row["occurred_at"], attributes)
-    return Row(row["sequence"], row["at"], "activity", None, act)
-
-
 def fingerprint(item: dict[str, Any]) -> bytes:
     attributes: dict[str, Any] = dict(item["attributes"])
     if item["type"] == "transaction":
@@ -531,20 +465,12 @@ async def the_slow_model_finds_the_same(
     organisation_id = world.organisation_id
     now = await connection.fetchval("SELECT clock_at FROM organisation WHERE organisation_id = $1", organisation_id)
     assert now == race.clock
-    ledger = await read_ledger(connection, organisation_id)
-    progress = await read_progress(connection, organisation_id)
-    streaks = await read_streaks(connection, organisation_id)
-    enrolled = {
-        (row["customer_id"], row["target_id"])
-        for row in await connection.fetch(
-            "SELECT * FROM enrolment WHERE organisation_id = $1 AND ends_at IS NULL", organisation_id
-        )
-    }
+    kept = await stored.read_kept(connection, organisation_id)
     for customer_id in CUSTOMER_IDS:
         trail = trails[customer_id]
         verdicts: dict[int, list[str]] = defaultdict(list)
         for target_id, programme in world.programmes.items():
-            told = [(row, asked) for row, asked in trail if concerns(row, target_id, programme)]
+            told = [(row, asked) for row, asked in trail if stored.concerns(row, target_id, programme)]
             expected = model.replay(programme, [row.command for row, _ in told], now=now)
             where = f"customer {customer_id}, {programme.kind}, target {target_id}; {replay}"
 
@@ -555,60 +481,19 @@ async def the_slow_model_finds_the_same(
                 else:
                     assert list(asked.codes) == answer, f"{row}: {where}"
             place = (customer_id, target_id)
-            assert ledger[place] == expected.rewards, where
-            assert progress[place] == {k: v for k, v in expected.progress.items() if v != (0, False)}, where
-            assert streaks[place] == expected.reached, where
-            assert (place in enrolled) == expected.enrolled, where
+            assert kept.ledger.get(place, {}) == expected.rewards, where
+            assert kept.progress.get(place, {}) == stored.touched(expected), where
+            assert kept.reached.get(place, set()) == expected.reached, where
+            assert (place in kept.enrolled) == expected.enrolled, where
         for row, asked in trail:
             late = model.TOO_LATE in verdicts[row.sequence] and model.COUNTED not in verdicts[row.sequence]
             if row.name == "activity":
                 assert asked.codes == ((390007,) if late else ()), f"{row}; {replay}"
 
 
-def concerns(row: Row, target_id: int, programme: model.ModelProgramme) -> bool:
-    if isinstance(row.command, model.Act):
-        return row.command.type == (programme.event_name or "transaction")
-    return row.target_id == target_id
-
-
-async def read_ledger(connection: asyncpg.Connection, organisation_id: int) -> dict[tuple[int, int], dict[Any, Any]]:
-    ledger: dict[tuple[int, int], dict[Any, Any]] = defaultdict(dict)
-    for row in await connection.fetch("SELECT * FROM reward WHERE organisation_id = $1", organisation_id):
-        key = (row["period_id"] or None, row["level_id"] or None, row["run"], row["reward_definition_id"])
-        ledger[row["customer_id"], row["target_id"]][key] = (row["state"], row["reason"])
-    return ledger
-
-
-async def read_progress(connection: asyncpg.Connection, organisation_id: int) -> dict[tuple[int, int], dict[Any, Any]]:
-    progress: dict[tuple[int, int], dict[Any, Any]] = defaultdict(dict)
-    for row in await connection.fetch("SELECT * FROM progress WHERE organisation_id = $1", organisation_id):
-        value = (row["value"], row["achieved_at"] is not None)
-        if value != (0, False):
-            progress[row["customer_id"], row["target_id"]][row["period_id"], row["run"]] = value
-    return progress
-
-
-async def read_streaks(connection: asyncpg.Connection, organisation_id: int) -> dict[tuple[int, int], set[Any]]:
-    reached: dict[tuple[int, int], set[Any]] = defaultdict(set)
-    for row in await connection.fetch("SELECT * FROM streak WHERE organisation_id = $1", organisation_id):
-        reached[row["customer_id"], row["target_id"]] |= {(level_id, row["run"]) for level_id in row["reached"]}
-    return reached
-
-
 async def no_reward_is_earned_twice(connection: asyncpg.Connection, world: World, replay: str) -> None:
     """The ledger's key could hide a second issue; the facts could not."""
-    earned = Counter(
-        (
-            row["customer_id"],
-            row["target_id"],
-            row["level_id"] or row["period_id"],
-            row["run"] if row["level_id"] else 1,
-            row["reward_definition_id"],
-        )
-        for row in await connection.fetch(
-            "SELECT * FROM fact WHERE organisation_id = $1 AND name = 'reward_earned'", world.organisation_id
-        )
-    )
+    earned = await stored.count_earned(connection, world.organisation_id)
     issued = await connection.fetchval(
         "SELECT count(*) FROM reward WHERE organisation_id = $1 AND state = 'issued'", world.organisation_id
     )

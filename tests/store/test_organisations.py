@@ -106,9 +106,9 @@ async def test_a_new_client_signs_in_with_the_default_group(connection: asyncpg.
 
     user = await clients.find_api_user(connection, made.username)
     client = await clients.find_oauth_client(connection, made.key)
-    assert (user.caller.organisation_id, user.caller.name) == (acme, made.username)
-    assert (client.caller.organisation_id, client.caller.name) == (acme, made.key)
-    assert user.caller.grants == client.caller.grants == DEFAULT_GRANTS
+    assert (user.organisation_id, user.name) == (acme, made.username)
+    assert (client.organisation_id, client.name) == (acme, made.key)
+    assert user.grants == client.grants == DEFAULT_GRANTS
 
 
 @pytest.mark.asyncio
@@ -146,7 +146,7 @@ async def test_a_group_gives_what_it_grants_and_nothing_else(connection: asyncpg
         connection, organisation_id=acme, access_group_name="TILLS", random_bytes=random_bytes, now=NOW
     )
 
-    caller = (await clients.find_api_user(connection, made.username)).caller
+    caller = await clients.find_api_user(connection, made.username)
     assert caller.grants == grants
     assert (caller.may(Level.READ, Resource.REWARDS), caller.may(Level.WRITE, Resource.REWARDS)) == (True, False)
     assert not caller.may(Level.READ, Resource.CLOCK)
@@ -166,14 +166,20 @@ async def test_who_is_revoked_is_not_found_and_only_its_own_organisation_can_rev
     await clients.revoke_oauth_client(connection, acme, client_key=made.key, now=NOW)
     assert await clients.find_api_user(connection, made.username) is None
     assert await clients.find_oauth_client(connection, made.key) is None
+    assert await clients.find_secret_of_api_user(connection, made.username) is None
+    assert await clients.find_secret_of_oauth_client(connection, made.key) is None
 
 
 @pytest.mark.asyncio
-async def test_of_two_signing_keys_of_one_name_the_first_is_kept(connection: asyncpg.Connection) -> None:
-    await clients.insert_signing_key(connection, SigningKey("1", '{"kty": "first"}'), now=NOW)
-    await clients.insert_signing_key(connection, SigningKey("1", '{"kty": "second"}'), now=NOW)
-    await clients.insert_signing_key(connection, SigningKey("2", '{"kty": "newer"}'), now=NOW + timedelta(days=1))
+async def test_signing_keys_are_numbered_as_they_are_made_whatever_the_clocks_said(
+    connection: asyncpg.Connection,
+) -> None:
+    await clients.insert_signing_key(connection, '{"kty": "first"}', now=NOW)
+    await clients.insert_signing_key(connection, '{"kty": "second"}', now=NOW - timedelta(days=1))
 
     kept = await clients.list_signing_keys(connection)
 
-    assert kept == [SigningKey("2", '{"kty": "newer"}'), SigningKey("1", '{"kty": "first"}')]
+    assert kept == [
+        SigningKey("2", '{"kty": "second"}', NOW - timedelta(days=1)),
+        SigningKey("1", '{"kty": "first"}', NOW),
+    ]

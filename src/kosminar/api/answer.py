@@ -21,8 +21,12 @@ class Answer:
 
     status: int
     body: bytes
+    # Not so where a part of it was our own fault, and a repeat is to try again.
+    final: bool = field(default=True, kw_only=True)
     media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    # What was wrong, of a refusal: for the log line and the counts.
+    codes: tuple[Code, ...] = ()
 
 
 def envelope(
@@ -36,7 +40,7 @@ def envelope(
 ) -> Answer:
     """The compatible surface's one shape; `errors` and `warnings` are null when empty (decision 5)."""
     content = {"data": data, **(extra or {}), "errors": _listed(errors), "warnings": _listed(warnings)}
-    return Answer(status or (400 if errors else 200), encode(content), headers=headers or {})
+    return Answer(status or (400 if errors else 200), encode(content), headers=headers or {}, codes=_codes(errors))
 
 
 def refusal(*errors: Complaint, status: int = 400, headers: Mapping[str, str] | None = None) -> Answer:
@@ -67,7 +71,13 @@ def problem(
     }
     if errors:
         content["errors"] = _listed(errors)
-    return Answer(status, encode(content), media_type=PROBLEM_JSON, headers=headers or {})
+    return Answer(
+        status,
+        encode(content),
+        media_type=PROBLEM_JSON,
+        headers=headers or {},
+        codes=_codes(errors) or (code,),
+    )
 
 
 TITLES: Final = {
@@ -76,6 +86,7 @@ TITLES: Final = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
@@ -84,6 +95,10 @@ TITLES: Final = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+def _codes(complaints: Sequence[Complaint]) -> tuple[Code, ...]:
+    return tuple(complaint.code for complaint in complaints)
 
 
 def _listed(complaints: Sequence[Complaint]) -> list[dict[str, Any]] | None:

@@ -5,7 +5,7 @@ routes and serves; its own answers (unknown path, wrong method) leave in our sha
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import HttpMethod, Litestar, Request, Response
@@ -14,13 +14,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kosminar.api import oauth, openapi, probes
+from kosminar.api.admission import Admission, admit
 from kosminar.api.answer import Answer, native
 from kosminar.api.compat import customers as compat_customers
 from kosminar.api.compat import enrolments, target_groups, transactions, users
+from kosminar.api.journal import keep_journal
+from kosminar.api.limits import BODY_SECONDS
 from kosminar.api.operation import Call, Operation, Refused, Version
 from kosminar.api.reception import Reception, answer_to
 from kosminar.api.request import in_shape, request_id_of
-from kosminar.api.v1 import activities, clock, customers, facts, rewards
+from kosminar.api.v1 import activities, clock, customers, facts, rewards, webhook_endpoints
 from kosminar.core.access import Level
 from kosminar.core.errors import Code, Complaint, invalid
 
@@ -39,6 +42,7 @@ OPERATIONS: Final = (
     *rewards.OPERATIONS,
     *facts.OPERATIONS,
     *clock.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
     *probes.OPERATIONS,
 )
 
@@ -59,11 +63,13 @@ CODES: Final[Mapping[int, Code]] = {
 }
 
 
-def build_app(house: "House") -> Litestar:
+def build_app(house: "House", *, admission: Admission | None = None, body_seconds: float = BODY_SECONDS) -> Litestar:
     """The ASGI application. Opening and closing what the house holds is up to the caller."""
-    reception = Reception(house)
+    reception = Reception(house, body_seconds=body_seconds)
+    operations = (*OPERATIONS, _document_operation())
     app = Litestar(
-        route_handlers=[_route(operation, reception) for operation in (*OPERATIONS, _document_operation())],
+        # OPTIONS first: Litestar's own answer names only the methods of the operation that was first on its path.
+        route_handlers=[*_options(operations), *(_route(operation, reception) for operation in operations)],
         exception_handlers={Exception: _answer_exception},
         openapi_config=None,
         logging_config=None,
@@ -71,12 +77,14 @@ def build_app(house: "House") -> Litestar:
         request_max_body_size=None,
     )
     # Litestar's own middlewares run behind the router, which would not know the prefixed paths.
-    app.asgi_handler = at_the_door(app.asgi_handler)
+    entered = at_the_door(app.asgi_handler, admission or Admission(house.settings.requests_max))
+    app.asgi_handler = keep_journal(entered, house)
     return app
 
 
-def at_the_door(app: ASGIApp) -> ASGIApp:
-    """Gives every request its id, and folds the prefixes of the compatible surface into one (decision 1)."""
+def at_the_door(app: ASGIApp, admission: Admission) -> ASGIApp:
+    """Gives every request its id, lets in as many as can be worked on, and folds the prefixes into one (decision 1)."""
+    inside = admit(app, admission)
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["request_id"] = request_id_of(scope)
@@ -85,7 +93,7 @@ def at_the_door(app: ASGIApp) -> ASGIApp:
             scope["state"]["version"] = Version(match[1])
         elif scope["path"] == BARE:
             scope["path"] = HOME + BARE
-        await app(scope, receive, send)
+        await inside(scope, receive, send)
 
     return enter
 
@@ -95,15 +103,35 @@ def _route(operation: Operation, reception: Reception) -> HTTPRouteHandler:
         answer = await reception.answer(operation, request.scope, request.receive)
         return _response(answer, request)
 
-    path = re.sub(r"{(\w+)}", r"{\1:str}", operation.path)
     method = HttpMethod(operation.method)
     return HTTPRouteHandler(
-        HOME + path if operation.prefixed else path,
+        _path(operation),
         # HEAD is GET without the body, which the server leaves out.
         http_method=[method, HttpMethod.HEAD] if method is HttpMethod.GET else method,
         name=f"{operation.method} {operation.path}",
         status_code=200,
     )(handle)
+
+
+def _path(operation: Operation) -> str:
+    path = re.sub(r"{(\w+)}", r"{\1:str}", operation.path)
+    return HOME + path if operation.prefixed else path
+
+
+def _options(operations: Iterable[Operation]) -> list[HTTPRouteHandler]:
+    """What answers OPTIONS: for each path, the methods of all its operations."""
+    methods: dict[str, set[str]] = {}
+    for operation in operations:
+        there = methods.setdefault(_path(operation), {"OPTIONS"})
+        there |= {"GET", "HEAD"} if operation.method == "GET" else {operation.method}
+    return [_options_route(path, ", ".join(sorted(there))) for path, there in methods.items()]
+
+
+def _options_route(path: str, allow: str) -> HTTPRouteHandler:
+    async def handle() -> Response[None]:
+        return Response(None, status_code=204, media_type="text/plain", headers={"Allow": allow})
+
+    return HTTPRouteHandler(path, http_method=HttpMethod.OPTIONS, name=f"OPTIONS {path}", status_code=204)(handle)
 
 
 def _document_operation() -> Operation:
@@ -138,9 +166,15 @@ def _answer_exception(request: Request[Any, Any, Any], error: Exception) -> Resp
 
 
 def _response(answer: Answer, request: Request[Any, Any, Any]) -> Response[bytes]:
+    request.scope["state"]["codes"] = answer.codes
     return Response(
         answer.body,
         status_code=answer.status,
         media_type=answer.media_type,
-        headers={"X-Request-ID": request.scope["state"]["request_id"], **answer.headers},
+        headers={
+            "X-Request-ID": request.scope["state"]["request_id"],
+            # Of the caller, whatever the answer is.
+            **request.scope["state"].get("headers", {}),
+            **answer.headers,
+        },
     )

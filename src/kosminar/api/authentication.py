@@ -1,6 +1,6 @@
 """Who sends a request: Basic credentials or an access token, exactly one of them (decision 30).
 
-Whatever is wrong answers alike, so that nobody learns which usernames exist. What was verified is remembered for a few
+Whatever is wrong answers alike, so that nobody learns which usernames exist; who is wrong too often has to wait. What was verified is remembered for a few
 seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
 """
 
@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from kosminar.api import tokens
+from kosminar.api.limits import TooManyRequests
 from kosminar.api.operation import Refused
 from kosminar.api.tokens import TokenRefused
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.secret import password_matches
+from kosminar.engine.sign_ins import SignIns
 from kosminar.store import clients
 
 if TYPE_CHECKING:
@@ -45,28 +47,34 @@ class Authenticator:
         self._house = house
         self._remembered: dict[bytes, tuple[Caller, datetime]] = {}
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """The caller, by headers with names in lower case; raises NotAuthenticated."""
+    async def authenticate(self, headers: Mapping[str, str], *, peer: str) -> Caller:
+        """The caller, by headers with names in lower case; raises NotAuthenticated, or TooManyRequests to who guesses."""
         now = self._house.wall()
         scheme, credentials = _credentials(headers)
         fingerprint = hashlib.sha256(f"{scheme} {credentials}".encode()).digest()
         known = self._remembered.get(fingerprint)
         if known is not None and now < known[1]:
             return known[0]
-        look_up = self._by_password if scheme == "basic" else self._by_token
-        caller, valid_until = await look_up(credentials, now)
+        if scheme == "basic":
+            caller, valid_until = await self._by_password(credentials, now, peer)
+        else:
+            caller, valid_until = await self._by_token(credentials, now)
         if len(self._remembered) >= REMEMBERED_MAX:
             self._remembered.clear()
         self._remembered[fingerprint] = caller, min(valid_until, now + REMEMBERED_FOR)
         return caller
 
-    async def _by_password(self, credentials: str, now: datetime) -> tuple[Caller, datetime]:
+    async def _by_password(self, credentials: str, now: datetime, peer: str) -> tuple[Caller, datetime]:
         username, password = _username_and_password(credentials)
+        refuse_guesses(self._house.sign_ins, peer, username, now=now)
         async with self._house.pool.acquire() as connection:
-            user = await clients.find_api_user(connection, username)
-        if user is None or not password_matches(password, user.secret_hash):
+            kept = await clients.find_secret_of_api_user(connection, username)
+            user = await clients.find_api_user(connection, username) if password_matches(password, kept) else None
+        if user is None:
+            self._house.sign_ins.failed(peer, username, now=now)
             raise NotAuthenticated
-        return user.caller, now + REMEMBERED_FOR
+        self._house.sign_ins.succeeded(peer, username, now=now)
+        return user, now + REMEMBERED_FOR
 
     async def _by_token(self, token: str, now: datetime) -> tuple[Caller, datetime]:
         async with self._house.pool.acquire() as connection:
@@ -75,9 +83,15 @@ class Authenticator:
             except TokenRefused:
                 raise NotAuthenticated from None
             client = await clients.find_oauth_client(connection, client_key)
-        if client is None or client.caller.organisation_id != organisation_id:
+        if client is None or client.organisation_id != organisation_id:
             raise NotAuthenticated
-        return client.caller, valid_until
+        return client, valid_until
+
+
+def refuse_guesses(sign_ins: SignIns, peer: str, name: str, *, now: datetime) -> None:
+    """Raises TooManyRequests if there were too many failures lately; whoever may try must say what came of it."""
+    if wait_seconds := sign_ins.wait_seconds(peer, name, now=now):
+        raise TooManyRequests(wait_seconds)
 
 
 def permit(caller: Caller, level: Level, resource: Resource) -> None:

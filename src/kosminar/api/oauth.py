@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from kosminar.api import tokens
 from kosminar.api.answer import Answer, envelope
-from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_credentials
+from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_credentials, refuse_guesses
 from kosminar.api.operation import FORM, Call, Operation, enveloped, refuse_faults
 from kosminar.core.access import Level
 from kosminar.core.decoder import encode
@@ -33,7 +33,7 @@ async def generate_token(house: "House", call: Call) -> Answer:
     key = fields.text("key", max_length=KEY_LENGTH_MAX)
     secret = fields.text("secret", max_length=SECRET_LENGTH_MAX)
     refuse_faults(fields.faults)
-    token = await _token(house, key, secret)
+    token = await _token(house, call.peer, key, secret)
     if token is None:
         raise NotAuthenticated
     return envelope({"accessToken": token, "ttlSeconds": house.settings.token_seconds}, headers=NOT_STORED)
@@ -50,26 +50,31 @@ async def grant_token(house: "House", call: Call) -> Answer:
     if authorization is not None and "client_secret" in form:
         return _error("invalid_request", "Authenticate in one way only, by header or by form fields.")
     credentials = _form_credentials(form) if authorization is None else _header_credentials(authorization)
-    token = None if credentials is None else await _token(house, *credentials)
+    token = None if credentials is None else await _token(house, call.peer, *credentials)
     if token is None:
         return _error("invalid_client", "The client is unknown or the secret is wrong.", status=401)
     content = {"access_token": token, "token_type": "Bearer", "expires_in": house.settings.token_seconds}
     return Answer(200, encode(content), headers=NOT_STORED)
 
 
-async def _token(house: "House", key: str, secret: str) -> str | None:
-    """A token for the client of that key, or None if there is none or the secret is wrong."""
+async def _token(house: "House", peer: str, key: str, secret: str) -> str | None:
+    """A token for the client of that key, or None if there is none or the secret is wrong; who guesses has to wait."""
+    now = house.wall()
+    refuse_guesses(house.sign_ins, peer, key, now=now)
     async with house.pool.acquire() as connection:
-        client = None if "\0" in key else await clients.find_oauth_client(connection, key)
-        if client is None or not secret_matches(secret, client.secret_hash):
+        kept = None if "\0" in key else await clients.find_secret_of_oauth_client(connection, key)
+        client = await clients.find_oauth_client(connection, key) if secret_matches(secret, kept) else None
+        if client is None:
+            house.sign_ins.failed(peer, key, now=now)
             return None
+        house.sign_ins.succeeded(peer, key, now=now)
         return await tokens.sign(
             connection,
             client_key=key,
-            name=client.caller.name,
-            organisation_id=client.caller.organisation_id,
+            name=client.name,
+            organisation_id=client.organisation_id,
             seconds=house.settings.token_seconds,
-            now=house.wall(),
+            now=now,
         )
 
 
@@ -126,7 +131,7 @@ OPERATIONS: Final = (
             key={**_TEXT, "maxLength": KEY_LENGTH_MAX}, secret={**_TEXT, "maxLength": SECRET_LENGTH_MAX}
         ),
         response=enveloped(_properties(accessToken=_TEXT, ttlSeconds=_SECONDS)),
-        statuses=(200, 401),
+        statuses=(200, 401, 429),
     ),
     Operation(
         method="POST",
@@ -148,7 +153,7 @@ OPERATIONS: Final = (
         },
         response=_properties(access_token=_TEXT, token_type={"const": "Bearer"}, expires_in=_SECONDS),
         error={"type": "object", "required": ["error"], "properties": {"error": _TEXT, "error_description": _TEXT}},
-        statuses=(200, 401),
+        statuses=(200, 401, 429),
         media_types=(FORM,),
     ),
 )

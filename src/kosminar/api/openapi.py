@@ -16,7 +16,7 @@ from kosminar.api.scope import ALL, ORGANISATIONS, OTHER, SCOPE, SELF
 # Of the API as documented, which moves when an operation or a shape does.
 VERSION: Final = "0.1.0"
 PREFIXES: Final = ("/v3", "/v3.1", "/api_gateway/intouch-api-v3/v3", "/api_gateway/intouch-api-v3/v3.1")
-CREATED, TOO_LARGE, UNSUPPORTED = 201, 413, 415
+CREATED, TOO_SLOW, CONFLICT, TOO_LARGE, UNSUPPORTED, TOO_MANY, HEADERS_TOO_LARGE = 201, 408, 409, 413, 415, 429, 431
 REFUSED_FROM: Final = 400
 
 _COMPLAINT: Final[Schema] = {
@@ -75,6 +75,14 @@ _SCOPE_PARAMETERS: Final = (
     },
 )
 
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request under the same key is worked once and answered alike, for at least 24 hours; "
+    "another request under it is refused with 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """The whole document, ready to be encoded."""
@@ -104,7 +112,7 @@ def _servers(operation: Operation) -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     module = operation.function.__module__.removeprefix("kosminar.api.")
     described: dict[str, Any] = {
-        "operationId": f"{module.replace('.', '_')}_{operation.function.__name__}",
+        "operationId": operation.operation_id,
         "tags": [module.rpartition(".")[2].replace("_", " ")],
         "summary": operation.summary,
         "security": [] if operation.resource is None else [{name: []} for name in _SECURITY_SCHEMES],
@@ -129,7 +137,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "integer", "minimum": 1, "maximum": PATH_ID_MAX},
+            "schema": {"type": "string", "pattern": f"^{operation.patterns[name]}$"}
+            if name in operation.patterns
+            else {"type": "integer", "minimum": 1, "maximum": PATH_ID_MAX},
         }
         for name in re.findall(r"{(\w+)}", operation.path)
     ]
@@ -145,15 +155,23 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     if operation.prefixed and operation.resource is not None:
         parameters += _SCOPE_PARAMETERS
+    if _takes_key(operation):
+        parameters.append(_IDEMPOTENCY_KEY)
     return parameters
 
 
+def _takes_key(operation: Operation) -> bool:
+    return operation.method == "POST" and operation.resource is not None
+
+
 def _responses(operation: Operation) -> dict[str, Any]:
-    statuses = {*operation.statuses, 400, 500, 503}
+    statuses = {*operation.statuses, 400, HEADERS_TOO_LARGE, 500, 503}
     if operation.resource is not None:
-        statuses |= {401, 403}
+        statuses |= {401, 403, TOO_MANY}
+    if _takes_key(operation):
+        statuses.add(CONFLICT)
     if operation.request is not None:
-        statuses |= {TOO_LARGE, UNSUPPORTED}
+        statuses |= {TOO_SLOW, TOO_LARGE, UNSUPPORTED}
     return {str(status): _response(operation, status) for status in sorted(statuses)}
 
 

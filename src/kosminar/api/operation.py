@@ -16,6 +16,7 @@ from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.decoder import Fields, MalformedBody, decode
 from kosminar.core.errors import Complaint, invalid
 from kosminar.core.period import Fault
+from kosminar.store.idempotency import IdempotencyKey
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -59,9 +60,16 @@ class Call:
     organisation_ids: tuple[int, ...]
     ids: Mapping[str, int]
     query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
+    # Never shown: they hold credentials, secrets and customers' data.
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     request_id: str
+    # The path's parameters that are no plain ids.
+    names: Mapping[str, str] = field(default_factory=dict)
+    # Under an Idempotency-Key, the place where the answer is kept.
+    key: IdempotencyKey | None = None
+    # The network address that the request came from; empty where there is none.
+    peer: str = ""
 
     @property
     def organisation_id(self) -> int:
@@ -95,7 +103,8 @@ class Operation:
     """One row of the API.
 
     `path` is written without prefix for `/targetGroups`, `/users` and `/oauth`, which answer under all four. Its
-    parameters are ids: `/targetGroups/{targetGroupId}` is read as `call.ids["targetGroupId"]`. `resource` is None for
+    parameters are ids: `/targetGroups/{targetGroupId}` is read as `call.ids["targetGroupId"]`; those in `patterns` are
+    text, given as it came in `call.names`, and match the pattern where they can name anything. `resource` is None for
     what anyone may call. `statuses` names what the operation itself answers, below 400 with `response`; what every
     operation may answer (401, 403, 413, 500, ...) is added to the document.
     """
@@ -112,6 +121,7 @@ class Operation:
     # Of answers from 400 on, where the operation has a shape of its own.
     error: Schema | None = None
     query: tuple[Parameter, ...] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
     # Answers for several organisations at once: OTHER with two ids, or ALL.
     plural: bool = False
     media_types: tuple[str, ...] = (JSON,)
@@ -122,6 +132,12 @@ class Operation:
     def prefixed(self) -> bool:
         """Whether the path answers under the prefixes (decision 1)."""
         return self.path.startswith(PREFIXED)
+
+    @property
+    def operation_id(self) -> str:
+        """Its name in the document and wherever requests are counted."""
+        module = self.function.__module__.removeprefix("kosminar.api.")
+        return f"{module.replace('.', '_')}_{self.function.__name__}"
 
     @property
     def version(self) -> Version:

@@ -1,12 +1,19 @@
 """Probes for whoever watches the process: is it alive, may it be sent requests."""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
 
 from kosminar.api.answer import Answer, native
 from kosminar.api.operation import Call, Operation, Refused
 from kosminar.core.access import Level
 from kosminar.core.errors import Code, Complaint
+from kosminar.engine import readings
+from kosminar.engine.meters import Meters
 from kosminar.store import organisations
 
 if TYPE_CHECKING:
@@ -14,6 +21,9 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 3
 """Of a probe for the database: less than orchestrators commonly have for the probe itself."""
+
+# The framework adds the charset.
+PLAIN: Final = "text/plain; version=0.0.4"
 
 _STATUS: Final = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
@@ -24,14 +34,38 @@ async def show_alive(house: "House", call: Call) -> Answer:  # noqa: ARG001  # E
 
 
 async def show_ready(house: "House", call: Call) -> Answer:  # noqa: ARG001
-    """GET /readyz: the database answers too."""
+    """GET /readyz: the database answers too, and we were not asked to stop."""
+    if house.drain.begun:
+        raise _not_ready("The server is stopping; requests are better sent to another one.")
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), house.pool.acquire() as connection:
             await organisations.ping(connection)
     except Exception:  # noqa: BLE001  # Whatever it is, the answer is the same: not ready.
-        complaint = Complaint.of(Code.TRY_AGAIN_LATER, "The database does not answer.")
-        raise Refused(complaint, status=503, headers={"Retry-After": "1"}) from None
+        raise _not_ready("The database does not answer.") from None
     return native({"status": "ok"})
+
+
+async def show_metrics(house: "House", call: Call) -> Answer:  # noqa: ARG001
+    """GET /metrics: everything that is counted, in the Prometheus text format."""
+    shown = _Shown(house.meters, await readings.read(house.pool, house.meters, house.wall()))
+    return Answer(200, generate_latest(shown), media_type=PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What was counted, with what was read for this one answer."""
+
+    meters: Meters
+    read: list[Metric]
+
+    def collect(self) -> Iterator[Metric]:
+        # The counts come last: what could not be read was counted too.
+        yield from self.read
+        yield from self.meters.collect()
+
+
+def _not_ready(message: str) -> Refused:
+    return Refused(Complaint.of(Code.TRY_AGAIN_LATER, message), status=503, headers={"Retry-After": "1"})
 
 
 OPERATIONS: Final = (
@@ -53,5 +87,14 @@ OPERATIONS: Final = (
         level=Level.NONE,
         response=_STATUS,
         statuses=(200, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        function=show_metrics,
+        summary="What is counted, for Prometheus",
+        about="Text in the Prometheus exposition format 0.0.4, without organisations and customers.",
+        resource=None,
+        level=Level.NONE,
     ),
 )

@@ -13,8 +13,10 @@ from litestar.types import Receive, Scope
 from kosminar.api import scope as scopes
 from kosminar.api.answer import Answer
 from kosminar.api.authentication import Authenticator, permit
+from kosminar.api.idempotency import answer_once
+from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
-from kosminar.api.request import ClientGone, headers_of, in_shape, query_of, read_body
+from kosminar.api.request import ClientGone, headers_of, in_shape, peer_of, query_of, read_body
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
@@ -39,6 +41,9 @@ UNAVAILABLE: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    # What the driver makes of a connection that died while it was idle.
+    asyncpg.InternalClientError,
 )
 
 LOG: Final = structlog.get_logger()
@@ -47,21 +52,23 @@ LOG: Final = structlog.get_logger()
 class Reception:
     """Answers requests for operations."""
 
-    def __init__(self, house: "House") -> None:
+    def __init__(self, house: "House", *, body_seconds: float = BODY_SECONDS) -> None:
         self._house = house
         self._authenticator = Authenticator(house)
+        self._rate_limit = RateLimit(house.settings.rate_limit_per_minute)
+        self._body_seconds = body_seconds
 
     async def answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
         """The answer to a request that was routed to the operation; a request id is on it and on every log line."""
         headers = headers_of(scope)
         request_id = scope["state"]["request_id"]
+        scope["state"]["operation"] = operation
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
-                answer = await operation.function(self._house, call)
+                answer = await answer_once(self._house, operation, call)
             except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
                 answer = answer_to(error, path=operation.path)
-            LOG.debug("request", operation=operation.function.__name__, status=answer.status)
         return answer
 
     async def _call(
@@ -69,9 +76,13 @@ class Reception:
     ) -> Call:
         caller = NOBODY
         if operation.resource is not None:
-            caller = await self._authenticator.authenticate(headers)
+            caller = await self._authenticator.authenticate(headers, peer=peer_of(scope))
+            scope["state"]["caller"] = caller
+            allowance = self._rate_limit.take(caller, now=self._house.wall())
+            scope["state"]["headers"] = allowance.headers
+            allowance.check()
             permit(caller, operation.level, operation.resource)
-        ids = _ids(scope)
+        ids, names = _path_parameters(scope, operation)
         query = query_of(scope)
         version = Version(scope["state"].get("version", operation.version))
         organisation_ids: tuple[int, ...] = (caller.organisation_id,)
@@ -84,6 +95,7 @@ class Reception:
                 receive,
                 media_types=operation.media_types,
                 bytes_max=self._house.settings.body_bytes_max,
+                seconds_max=self._body_seconds,
             )
         return Call(
             caller=caller,
@@ -91,10 +103,12 @@ class Reception:
             method=operation.method,
             organisation_ids=organisation_ids,
             ids=ids,
+            names=names,
             query=query,
             headers=headers,
             body=body,
             request_id=request_id,
+            peer=peer_of(scope),
         )
 
     async def _organisation_ids(self, caller: Caller, operation: Operation, headers: dict[str, str]) -> tuple[int, ...]:
@@ -130,18 +144,22 @@ def answer_to(error: Exception, *, path: str) -> Answer:
 def _connection_lost(error: Exception) -> bool:
     """The driver's word for a connection or pool that closed under us; its other interface errors are our mistakes."""
     return isinstance(error, asyncpg.InterfaceError) and any(
-        sign in str(error) for sign in ("is closed", "is closing", "was closed")
+        sign in str(error) for sign in ("is closed", "is closing", "was closed", "released back to the pool")
     )
 
 
-def _ids(scope: Scope) -> dict[str, int]:
+def _path_parameters(scope: Scope, operation: Operation) -> tuple[dict[str, int], dict[str, str]]:
     ids: dict[str, int] = {}
+    names: dict[str, str] = {}
     complaints: list[Complaint] = []
     for name, text in scope["path_params"].items():
+        if name in operation.patterns:
+            names[name] = text
+            continue
         try:
             ids[name] = path_id(name, text)
         except Refused as refused:
             complaints += refused.complaints
     if complaints:
         raise Refused(*complaints)
-    return ids
+    return ids, names

@@ -4,6 +4,7 @@ Reads strictly, so that no operation meets text that PostgreSQL cannot store or 
 no operation.
 """
 
+import asyncio
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,12 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
+def peer_of(scope: Scope) -> str:
+    """The network address that the request came from, as the server found it; empty where there is none."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 def request_id_of(scope: Scope) -> str:
     """The caller's `X-Request-ID` if it is fit for a log line, else a new one."""
     given = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == REQUEST_ID), "")
@@ -70,25 +77,21 @@ def query_of(scope: Scope) -> dict[str, str]:
 
 
 async def read_body(
-    headers: Mapping[str, str], receive: Receive, *, media_types: Sequence[str], bytes_max: int
+    headers: Mapping[str, str], receive: Receive, *, media_types: Sequence[str], bytes_max: int, seconds_max: float
 ) -> bytes:
-    """The body, if it is of a type and length that we take; no more than the limit is ever kept."""
+    """The body, if it is of a type and length that we take and comes in time; no more than the limit is ever kept."""
     announced = headers.get("content-length", "").strip()
     if announced.isdecimal() and (len(announced) > LENGTH_DIGITS_MAX or int(announced) > bytes_max):
         raise _too_large()
-    body = bytearray()
-    more = True
-    while more:
-        message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > bytes_max:
-            raise _too_large()
-        more = message.get("more_body", False)
+    try:
+        # Whether a body is too slow is judged by the whole of it: a byte now and then is no progress.
+        async with asyncio.timeout(seconds_max):
+            body = await _whole_body(receive, bytes_max)
+    except TimeoutError:
+        raise _too_slow() from None
     if body:
         _check_media_type(headers, media_types)
-    return bytes(body)
+    return body
 
 
 def in_shape(path: str, refused: Refused) -> Answer:
@@ -105,6 +108,20 @@ def in_shape(path: str, refused: Refused) -> Answer:
     )
 
 
+async def _whole_body(receive: Receive, bytes_max: int) -> bytes:
+    body = bytearray()
+    more = True
+    while more:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
 def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str]) -> None:
     # Without a type the body is taken for what it should be; the decoder finds out.
     media_type = headers.get("content-type", media_types[0]).partition(";")[0].strip().lower()
@@ -119,3 +136,9 @@ def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str]) ->
 
 def _too_large() -> Refused:
     return Refused(Complaint.of(Code.REQUEST_TOO_LARGE), status=413)
+
+
+def _too_slow() -> Refused:
+    """The rest of the body may still come, so the connection is of no more use (RFC 9110, section 15.5.9)."""
+    complaint = Complaint.of(Code.TRY_AGAIN_LATER, "The body did not arrive in time; send the request again.")
+    return Refused(complaint, status=408, headers={"Connection": "close"})

@@ -19,5 +19,10 @@ def bucket_of_identifier(organisation_id: int, identifier_type: str, value: str)
     return _bucket(f"{organisation_id}/{identifier_type}/{value}")
 
 
+def bucket_of_key(organisation_id: int, key_hash: bytes) -> int:
+    """An Idempotency-Key has a place of its own too: whose the request is must not matter to find it."""
+    return _bucket(f"{organisation_id}/{key_hash.hex()}")
+
+
 def _bucket(key: str) -> int:
     return blake2b(key.encode(), digest_size=1).digest()[0]

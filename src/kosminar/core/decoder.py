@@ -109,6 +109,10 @@ class Fields:
         """The field as it was sent; None if it was not."""
         return self._members.get(name)
 
+    def given(self, name: str) -> bool:
+        """Whether the field was sent at all, if only as null."""
+        return name in self._members
+
     def required(self, name: str, read: Callable[[Json], T], unread: T) -> T:
         """The field read by any function that raises ValueError with a message to complete the field's name."""
         if self.value(name) is None:

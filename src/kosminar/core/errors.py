@@ -45,6 +45,10 @@ class Code(IntEnum):
     NO_TEST_CLOCK = 390016
     IDENTIFIER_TAKEN = 390017
     CUSTOMER_EXISTS = 390018
+    UNKNOWN_REWARD = 390019
+    REWARD_NOT_REPORTABLE = 390020
+    UNKNOWN_ENDPOINT = 390021
+    UNKNOWN_NOTIFICATION = 390022
 
 
 MESSAGES: dict[Code, str] = {
@@ -81,6 +85,10 @@ MESSAGES: dict[Code, str] = {
     Code.TRY_AGAIN_LATER: "Not possible right now; try again after the time in Retry-After.",
     Code.NO_TEST_CLOCK: "Only an organisation with a test clock can be moved, and only forward.",
     Code.CUSTOMER_EXISTS: "The customer was registered before; createdId is their id, and nothing changed.",
+    Code.UNKNOWN_REWARD: "There is no such reward; check the reward id.",
+    Code.REWARD_NOT_REPORTABLE: "The reward was forfeited or reversed; nothing more can be reported of it.",
+    Code.UNKNOWN_ENDPOINT: "There is no such webhook endpoint; check the endpoint id.",
+    Code.UNKNOWN_NOTIFICATION: "The customer has no such notification; check customer id and number.",
     Code.IDENTIFIER_TAKEN: "An identifier belongs to another customer; nothing changed.",
 }
 

@@ -27,6 +27,9 @@ class FactName(StrEnum):
     PERIOD_ENDED = "period_ended"
     REWARD_EARNED = "reward_earned"
     REWARD_FORFEITED = "reward_forfeited"
+    REWARD_ISSUED = "reward_issued"
+    REWARD_FAILED = "reward_failed"
+    REWARD_REVERSED = "reward_reversed"
     UN_ENROLLED = "un_enrolled"
     OPTED_OUT = "opted_out"
 
@@ -64,7 +67,7 @@ def reward_fact(
     level_id: int | None = None,
     reason: str | None = None,
 ) -> Fact:
-    """A reward earned or forfeited, for a period or for a level; its value is shown if it is points."""
+    """What happened to a reward, for a period or for a level; its value is shown if it is points."""
     return Fact(
         name=name,
         at=at,

@@ -48,6 +48,7 @@ class Target:
 
     target_id: int
     name: str
+    description: str | None
     measure: Measure
     enrolment_method: EnrolmentMethod
     values: tuple[Decimal, ...]

@@ -228,6 +228,10 @@ _FOLD: Final = {
     FactName.PERIOD_ENDED: lambda standing, fact: standing._with_progress(fact, settled=True),
     FactName.REWARD_EARNED: Standing._reward_earned,
     FactName.REWARD_FORFEITED: lambda standing, fact: standing._with_progress(fact, forfeited=True),
+    # What became of a reward after it was earned is the ledger's alone.
+    FactName.REWARD_ISSUED: lambda standing, _: standing,
+    FactName.REWARD_FAILED: lambda standing, _: standing,
+    FactName.REWARD_REVERSED: lambda standing, _: standing,
     FactName.UN_ENROLLED: Standing._un_enrolled,
     FactName.OPTED_OUT: Standing._opted_out,
 }

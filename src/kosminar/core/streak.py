@@ -137,6 +137,11 @@ def _may_be_short(programme: Programme, standing: Standing, run: Run, period: Pe
     return run.ends_at is None and standing.enrolled_in(period) and not programme.cut_short(period)
 
 
+def run_at_end_of(standing: Standing, period: Period) -> Run:
+    """The run that was going when the period ended; one that began at that very instant is the next period's."""
+    return next(run for run in reversed(standing.runs) if _going_at_end_of(run, period))
+
+
 def _going_at_end_of(run: Run, period: Period) -> bool:
     started = run.starts_at is None or run.starts_at < period.ends_at
     return started and (run.ends_at is None or run.ends_at >= period.ends_at)

@@ -1,223 +1,326 @@
-"""The auditor: recomputes every standing, fact and reward from accepted commands and activities, and compares.
+"""The auditor: goes through customers, recounts each from accepted commands and activities, and reports what differs.
 
-It replays each customer's commands in the order of the audit trail through core/decide.py, from nothing, under the
-definitions that each command met. Period ends need no record: both sides are brought to the same instant before they
-are compared. Reads one consistent snapshot a page at a time and writes nothing, so it runs beside a live system.
+What must be stored, and what differs, is decided by engine/recount.py; this module walks. It reads a few customers at a
+time in one snapshot, read-only, takes no lock that a writer waits for, and recounts after it has given the snapshot
+back: so it holds none for long and needs little memory however large the house is.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from kosminar.core.activity import Activity
-from kosminar.core.bucket import BUCKET_COUNT
-from kosminar.core.decide import decide, settle
-from kosminar.core.fact import Fact
-from kosminar.core.programme import Programme
-from kosminar.core.standing import Progress, Standing
-from kosminar.engine.batch import REWARD_STATES, reward_of
-from kosminar.store import activities, clocks, commands, facts, programmes, recount, rewards, standings
-from kosminar.store.activities import AcceptedActivity
-from kosminar.store.commands import AcceptedCommand
-from kosminar.store.facts import RecordedFact
+from kosminar.core.amount import ID_MAX
+from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer, bucket_of_identifier
+from kosminar.core.customer import Identifier, IdentifierType
+from kosminar.engine.recount import Accepted, Definitions, Difference, Stored, differences
+from kosminar.store import activities, commands, customers, facts, programmes, recount, rewards
 from kosminar.store.queries import Connection
-from kosminar.store.rewards import Reward, RewardKey
+from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
 from kosminar.store.standings import CustomerRange
 
-# A page is loaded and replayed in one snapshot; small enough to hold no snapshot for long.
-PAGE_SIZE = 200
+# Customers in one page, and the changes that they may have together unless it is one customer alone. A change is a few
+# rows; so much is read in a tenth of a second and fits into a few megabytes.
+PAGE_SIZE: Final = 200
+CHANGE_COUNT_MAX: Final = 2_000
+IDENTIFIER_PAGE_SIZE: Final = 1_000
+# Organisations whose programmes are kept between pages; each bucket goes through them in the same order.
+ORGANISATION_COUNT_MAX: Final = 64
+
+
+# An identifier's key within its bucket: organisation id, type, value.
+Name: TypeAlias = tuple[int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Something stored that the recount does not give, or the other way round; None is "nothing there".
+class Scope:
+    """Whom the audit looks at: everybody, one organisation, or one customer of it.
 
-    An activity whose content was altered concerns no one target; its target id is 0.
+    With `since`, only whoever changed at that instant or later, by their organisation's clock.
     """
 
-    organisation_id: int
-    customer_id: int
-    target_id: int
-    what: str
-    expected: Any
-    found: Any
+    organisation_id: int | None = None
+    customer_id: int | None = None
+    since: datetime | None = None
+
+    def bounds(self) -> Bounds:
+        if self.organisation_id is None:
+            return Bounds((0, 0), (ID_MAX, ID_MAX))
+        if self.customer_id is None:
+            return Bounds((self.organisation_id, 0), (self.organisation_id, ID_MAX))
+        return Bounds((self.organisation_id, self.customer_id - 1), (self.organisation_id, self.customer_id))
+
+    def names(self) -> Name | None:
+        """After which identifier to begin; None where none is looked at, because what names nobody has no instant."""
+        if self.customer_id is not None or self.since is not None:
+            return None
+        return (self.bounds().after[0], "", "")
+
+    def buckets(self) -> Sequence[int]:
+        """One customer is looked for where that customer's rows must be."""
+        if self.organisation_id is None or self.customer_id is None:
+            return range(BUCKET_COUNT)
+        return (bucket_of_customer(self.organisation_id, self.customer_id),)
+
+    def wants(self, customer: CustomerRow) -> bool:
+        return self.since is None or customer.changed_at >= self.since
+
+
+EVERYBODY: Final = Scope()
+
+
+async def audit(
+    pool: asyncpg.Pool, *, progressed: Callable[[int], None], scope: Scope = EVERYBODY
+) -> AsyncIterator[Difference]:
+    """Every difference, customer by customer; `progressed` hears how many customers were gone through."""
+    known = _Known()
+    for bucket in scope.buckets():
+        async for difference in _audit_bucket(pool, bucket, scope, known, progressed):
+            yield difference
+    if scope.organisation_id is not None and scope.customer_id is not None:
+        for difference in await _audit_identifiers_of(pool, scope.organisation_id, scope.customer_id):
+            yield difference
+
+
+async def count_customers(pool: asyncpg.Pool, scope: Scope = EVERYBODY) -> int:
+    """How many the audit will go through; with `since`, the unchanged ones are passed over but counted."""
+    async with pool.acquire() as connection:
+        return await recount.count_customers(connection, scope.bounds())
+
+
+# ---------------------------------------------------------------- customers
 
 
 @dataclass(slots=True)
-class _Account:
-    """One customer in one target: the standing, the facts in order, and the ledger."""
+class _Range:
+    """Customers of one organisation and bucket, read in one snapshot."""
 
-    standing: Standing
-    facts: list[tuple[Any, ...]] = field(default_factory=list)
-    rewards: dict[RewardKey, tuple[Any, ...]] = field(default_factory=dict)
-
-    def happen(self, new: Iterable[Fact], programme: Programme) -> None:
-        for fact in new:
-            self.standing = self.standing.after([fact])
-            self.facts.append(_comparable(RecordedFact.of(fact, programme, sequence=0, ordinal=0)))
-            if fact.name in REWARD_STATES:
-                reward = reward_of(fact, programme, sequence=0)
-                self.rewards[reward.key] = _ledger_line(reward)
+    definitions: Definitions
+    state: OrganisationState
+    bucket: int
+    stored: list[Stored]
+    owners: dict[Identifier, int]
 
 
-async def audit(pool: asyncpg.Pool, *, progressed: Callable[[int], None]) -> AsyncIterator[Difference]:
-    """Every difference, customer by customer; `progressed` hears how many customers were gone through."""
-    for bucket in range(BUCKET_COUNT):
-        after = (0, 0)
-        while True:
-            async with (
-                pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                page = await recount.list_page(connection, bucket, after=after, limit=PAGE_SIZE)
-                found = [d for within, changed in page for d in await _audit_range(connection, within, changed)]
-            for difference in found:
+class _Known:
+    """Programmes of the organisations seen last, by version; read anew when definitions changed."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[int, Definitions] = {}
+
+    async def get(self, connection: Connection, organisation_id: int, version: int) -> Definitions:
+        known = self._definitions.pop(organisation_id, None)
+        if known is None or known.version != version:
+            known = Definitions(version, await programmes.fetch_all(connection, organisation_id))
+        # The one asked for last is the last to go.
+        self._definitions[organisation_id] = known
+        if len(self._definitions) > ORGANISATION_COUNT_MAX:
+            del self._definitions[next(iter(self._definitions))]
+        return known
+
+
+@asynccontextmanager
+async def _snapshot(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """All that is read inside is of one moment, and nobody waits for it."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        yield connection
+
+
+async def _audit_bucket(
+    pool: asyncpg.Pool, bucket: int, scope: Scope, known: _Known, progressed: Callable[[int], None]
+) -> AsyncIterator[Difference]:
+    bounds = scope.bounds()
+    after: Name | None = scope.names()
+    while True:
+        async with _snapshot(pool) as connection:
+            # With the first page, so that a house with few customers is gone through in few transactions.
+            of_nobody, after = await _of_nobody(connection, bucket, scope, after)
+            page = await recount.list_page(connection, bucket, bounds, limit=PAGE_SIZE)
+            passed = list(_few(page, scope))
+            wanted = [customer for customer in passed if scope.wants(customer)]
+            ranges = [await _read(connection, bucket, of_one, known) for of_one in _by_organisation(wanted)]
+        for difference in of_nobody:
+            yield difference
+        for read in ranges:
+            for difference in read if isinstance(read, list) else _compare(read):
                 yield difference
-            if not page:
-                break
-            last, _ = page[-1]
-            after = (last.organisation_id, last.last)
-            progressed(sum(len(of_range) for _, of_range in page))
+            # The recount computes without a pause; whoever shares the loop has a turn.
+            await asyncio.sleep(0)
+        progressed(len(passed))
+        if passed:
+            bounds = bounds._replace(after=(passed[-1].organisation_id, passed[-1].customer_id))
+        if len(passed) == len(page) < PAGE_SIZE and after is None:
+            return
 
 
-async def _audit_range(
-    connection: Connection, within: CustomerRange, changed: Mapping[int, datetime]
-) -> list[Difference]:
-    clock = await clocks.fetch(connection, within.organisation_id)
-    defined = await programmes.fetch_all(connection, within.organisation_id)
-    by_target = {programme.target.target_id: programme for programme in defined}
-    received = await activities.list_accepted(connection, within)
-    ordered = await commands.list_accepted(connection, within)
-    expected = _replay(received, ordered, list(changed), by_target)
-    stored = await _stored(connection, within, list(changed), by_target)
-    differences = [
-        Difference(within.organisation_id, a.customer.customer_id, 0, "activity", a.activity.activity_id, "altered")
-        for a in received
-        if a.activity.fingerprint() != a.fingerprint
+def _few(page: Sequence[CustomerRow], scope: Scope) -> Iterator[CustomerRow]:
+    """As many as have not too many changes together, and one at least."""
+    change_count = 0
+    for number, customer in enumerate(page):
+        change_count += customer.sequence if scope.wants(customer) else 0
+        if number and change_count > CHANGE_COUNT_MAX:
+            return
+        yield customer
+
+
+def _by_organisation(page: Sequence[CustomerRow]) -> Iterator[list[CustomerRow]]:
+    for _, of_one in groupby(page, key=lambda customer: customer.organisation_id):
+        yield list(of_one)
+
+
+async def _read(
+    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: _Known
+) -> _Range | list[Difference]:
+    organisation_id = of_one[0].organisation_id
+    within = CustomerRange(bucket, organisation_id, of_one[0].customer_id, of_one[-1].customer_id)
+    state = await recount.find_organisation(connection, organisation_id)
+    if state is None:
+        return [
+            _of_customer(one, "customer of an organisation that does not exist", None, one._asdict()) for one in of_one
+        ]
+    stored = {customer.customer_id: Stored(customer) for customer in of_one}
+    accepted: list[Accepted] = [
+        *await activities.list_accepted(connection, within),
+        *await commands.list_accepted(connection, within),
+        *await rewards.list_reports_of_range(connection, within),
     ]
-    for (customer_id, target_id), account in stored.items():
-        if target_id not in by_target:
-            strays = (*account.facts, *account.rewards)
-            differences.append(
-                Difference(
-                    within.organisation_id, customer_id, target_id, "no target of the organisation", None, strays
-                )
-            )
-            continue
-        programme = by_target[target_id]
-        # On a real clock a customer may have been settled later than the organisation's floor says.
-        at = max(clock.clock_at, changed[customer_id])
-        due = settle(programme, account.standing, at)
-        overdue = [fact for fact in due if fact.at <= clock.settled_at]
-        account.happen(due, programme)
-        recounted = expected[customer_id, target_id]
-        recounted.happen(settle(programme, recounted.standing, at), programme)
-        for what, wanted, is_there in _compare(recounted, account):
-            differences.append(Difference(within.organisation_id, customer_id, target_id, what, wanted, is_there))
-        if overdue:
-            names = [fact.name.value for fact in overdue]
-            differences.append(
-                Difference(within.organisation_id, customer_id, target_id, "period end not worked", names, None)
-            )
-    return differences
-
-
-# ---------------------------------------------------------------- what should be
-
-
-_Accounts = dict[tuple[int, int], _Account]
-
-
-def _replay(
-    received: Sequence[AcceptedActivity],
-    ordered: Sequence[AcceptedCommand],
-    customer_ids: Sequence[int],
-    by_target: dict[int, Programme],
-) -> _Accounts:
-    accounts = {
-        (customer_id, target_id): _Account(Standing.untouched(streak=programme.streak))
-        for customer_id in customer_ids
-        for target_id, programme in by_target.items()
-    }
-    accepted: list[AcceptedActivity | AcceptedCommand] = [*received, *ordered]
-    for one in sorted(accepted, key=lambda a: (a.customer, a.sequence)):
-        for programme in _concerned(one, by_target):
-            account = accounts[one.customer.customer_id, programme.target.target_id]
-            command: Any = one.activity if isinstance(one, AcceptedActivity) else one.command
-            account.happen(decide(programme, account.standing, command, one.at).facts, programme)
-    return accounts
-
-
-def _concerned(one: AcceptedActivity | AcceptedCommand, by_target: dict[int, Programme]) -> list[Programme]:
-    if isinstance(one, AcceptedActivity):
-        heard = [p for p in by_target.values() if _hears(p, one.activity)]
-    else:
-        heard = [by_target[one.target_id]] if one.target_id in by_target else []
-    return [p for programme in heard if (p := programme.as_of(one.definitions_version)) is not None]
-
-
-def _hears(programme: Programme, activity: Activity) -> bool:
-    return programme.target.measure.listens_to == activity.type
-
-
-# ---------------------------------------------------------------- what is there
-
-
-async def _stored(
-    connection: Connection, within: CustomerRange, customer_ids: Sequence[int], by_target: dict[int, Programme]
-) -> _Accounts:
-    remembered = await standings.load_range(connection, within, customer_ids, list(by_target.values()))
-    accounts = {(key.customer.customer_id, key.target_id): _Account(s) for key, s in remembered.items()}
+    for one in accepted:
+        if one.customer.customer_id in stored:
+            stored[one.customer.customer_id].accepted.append(one)
     for customer_id, trail in (await facts.list_of_range(connection, within)).items():
-        for fact in trail:
-            _account(accounts, customer_id, fact.target_id).facts.append(_comparable(fact))
-    for customer_id, ledger in (await rewards.list_of_range(connection, within)).items():
-        for reward in ledger:
-            _account(accounts, customer_id, reward.key.target_id).rewards[reward.key] = _ledger_line(reward)
-    return accounts
-
-
-def _account(accounts: _Accounts, customer_id: int, target_id: int) -> _Account:
-    """The account, also for a target that the organisation does not have: what stands there is a finding."""
-    return accounts.setdefault((customer_id, target_id), _Account(Standing()))
-
-
-def _comparable(fact: RecordedFact) -> tuple[Any, ...]:
-    # Not its place in the trail: a period end may have been worked with a command or, before it, by the closer.
-    return (
-        fact.name,
-        fact.at,
-        fact.period_id,
-        fact.run,
-        fact.level_id,
-        fact.reward_definition_id,
-        fact.value,
-        fact.reason,
+        if customer_id in stored:
+            stored[customer_id].facts = trail
+    for customer_id, place, row in await recount.list_rows(connection, within):
+        if customer_id in stored:
+            stored[customer_id].rows[place] = row
+    for customer_id, notification in await recount.list_notifications(connection, within):
+        if customer_id in stored:
+            stored[customer_id].notifications.append(notification)
+    identifiers = [
+        identifier
+        for customer in of_one
+        for type_, written in _written(customer.external_id, customer.mobile, customer.email)
+        if (identifier := _identifier(type_, written)) is not None
+    ]
+    return _Range(
+        definitions=await known.get(connection, organisation_id, state.definitions_version),
+        state=state,
+        bucket=bucket,
+        stored=list(stored.values()),
+        owners=await customers.list_owners(connection, organisation_id, identifiers),
     )
 
 
-def _ledger_line(reward: Reward) -> tuple[Any, ...]:
-    return (reward.state, reward.kind, reward.value, reward.allocation, reward.reason, reward.earned_at)
+def _compare(read: _Range) -> Iterator[Difference]:
+    for stored in read.stored:
+        yield from differences(read.definitions, read.state, stored)
+        yield from _of_place(read, stored)
 
 
-def _compare(expected: _Account, found: _Account) -> list[tuple[str, Any, Any]]:
-    differences: list[tuple[str, Any, Any]] = []
-    if expected.standing.stretches != found.standing.stretches:
-        differences.append(("enrolment", expected.standing.stretches, found.standing.stretches))
-    for key in sorted(expected.standing.progress.keys() | found.standing.progress.keys()):
-        wanted = expected.standing.progress.get(key, Progress())
-        is_there = found.standing.progress.get(key, Progress())
-        if wanted != is_there:
-            differences.append((f"progress in period {key[0]}, run {key[1]}", wanted, is_there))
-    if expected.standing.runs != found.standing.runs:
-        differences.append(("streak", expected.standing.runs, found.standing.runs))
-    if expected.facts != found.facts:
-        differences.append(("facts", expected.facts, found.facts))
-    for reward in sorted(expected.rewards.keys() | found.rewards.keys()):
-        line, is_kept = expected.rewards.get(reward), found.rewards.get(reward)
-        if line != is_kept:
-            differences.append((f"reward {reward}", line, is_kept))
-    return differences
+def _of_place(read: _Range, stored: Stored) -> Iterator[Difference]:
+    """A customer lives in the bucket of the id, and each identifier of a customer names that customer."""
+    customer = stored.customer
+    bucket = bucket_of_customer(customer.organisation_id, customer.customer_id)
+    if bucket != read.bucket:
+        yield _of_customer(customer, "customer", {"bucket": bucket}, {"bucket": read.bucket})
+    for type_, written in _written(customer.external_id, customer.mobile, customer.email):
+        identifier = _identifier(type_, written)
+        if identifier is None:
+            yield _of_customer(customer, "customer", {type_.value: "something that can be one"}, {type_.value: written})
+            continue
+        owner = read.owners.get(identifier)
+        if owner != customer.customer_id:
+            yield _of_customer(
+                customer,
+                _named(identifier),
+                {"customer_id": customer.customer_id},
+                None if owner is None else {"customer_id": owner},
+            )
+
+
+Columns = Mapping[str, Any]
+
+
+def _of_customer(
+    customer: CustomerRow | IdentifierRow | Stray, what: str, expected: Columns | None, found: Columns | None
+) -> Difference:
+    """A difference that concerns no one target."""
+    return Difference(customer.organisation_id, customer.customer_id, None, None, what, expected, found)
+
+
+def _written(*texts: str | None) -> Iterator[tuple[IdentifierType, str]]:
+    """Of a customer's external id, mobile and e-mail those that are there."""
+    for type_, written in zip(IdentifierType, texts, strict=True):
+        if written is not None:
+            yield type_, written
+
+
+def _identifier(type_: IdentifierType, written: str) -> Identifier | None:
+    """In its normal form; None where the text cannot be one."""
+    try:
+        return Identifier.of(type_, written)
+    except ValueError:
+        return None
+
+
+def _named(identifier: Identifier | IdentifierRow) -> str:
+    return f"identifier {identifier.type} {identifier.value!r}"
+
+
+# ---------------------------------------------------------------- what belongs to nobody
+
+
+async def _of_nobody(
+    connection: Connection, bucket: int, scope: Scope, after: Name | None
+) -> tuple[list[Difference], Name | None]:
+    """What hangs on nothing, and identifiers that are not their customer's; and where to go on, None at the end."""
+    if after is None:
+        return [], None
+    last_organisation = scope.bounds().last[0]
+    strays = await _list_strays(connection, bucket, scope) if after == scope.names() else []
+    page = await recount.list_identifiers(
+        connection, bucket, after=after, last_organisation=last_organisation, limit=IDENTIFIER_PAGE_SIZE
+    )
+    found = await _of_identifiers(connection, [(bucket, one) for one in page]) if page else []
+    more = len(page) == IDENTIFIER_PAGE_SIZE
+    return [*strays, *found], (page[-1].organisation_id, page[-1].type, page[-1].value) if more else None
+
+
+async def _audit_identifiers_of(pool: asyncpg.Pool, organisation_id: int, customer_id: int) -> list[Difference]:
+    async with _snapshot(pool) as connection:
+        found = await recount.list_identifiers_of(connection, organisation_id, customer_id)
+        return await _of_identifiers(connection, found)
+
+
+async def _of_identifiers(connection: Connection, found: Sequence[tuple[int, IdentifierRow]]) -> list[Difference]:
+    named = sorted({(one.organisation_id, one.customer_id) for _, one in found})
+    said = await recount.list_customers_named(connection, named)
+    reported: list[Difference] = []
+    for bucket, one in found:
+        own_bucket = bucket_of_identifier(one.organisation_id, one.type, one.value)
+        texts = said.get((one.organisation_id, one.customer_id))
+        if bucket != own_bucket:
+            reported.append(_of_customer(one, _named(one), {"bucket": own_bucket}, {"bucket": bucket}))
+        if texts is None:
+            reported.append(_of_customer(one, _named(one), None, {"customer_id": "nobody's"}))
+        elif (one.type, one.value) not in {_identifier(type_, written) for type_, written in _written(*texts)}:
+            reported.append(_of_customer(one, _named(one), None, {"value": one.value}))
+    return reported
+
+
+async def _list_strays(connection: Connection, bucket: int, scope: Scope) -> list[Difference]:
+    first = 0 if scope.organisation_id is None else scope.organisation_id
+    strays = await recount.list_strays(
+        connection, bucket, first_organisation=first, last_organisation=scope.bounds().last[0]
+    )
+    return [
+        _of_customer(
+            stray, f"rows of {stray.table} in bucket {bucket} that hang on nothing", None, {"rows": stray.row_count}
+        )
+        for stray in strays
+    ]

@@ -5,50 +5,70 @@ failure. Requests of one customer are decided in the order in which they came, e
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from kosminar.core.activity import Activity
 from kosminar.core.clock import clock_now
 from kosminar.core.decide import Decision, Enrol, Verdict, covered_from, decide, settle
+from kosminar.core.decoder import encode
 from kosminar.core.errors import Code
-from kosminar.core.fact import Fact, FactName
+from kosminar.core.event import EventName
+from kosminar.core.fact import Fact, FactName, reward_fact
+from kosminar.core.notification import Cause, Notice, key_of_reward, notices, period_completed
 from kosminar.core.programme import Programme
-from kosminar.core.reward import RewardState
-from kosminar.core.standing import MILESTONE_RUN, Standing
+from kosminar.core.reward import RewardKey, RewardState, may_report
+from kosminar.core.standing import Standing
+from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.change import (
     ActivityOutcome,
     EnrolmentChange,
     EnrolmentOutcome,
+    KeptOutcome,
     Outcome,
+    ReportOutcome,
     Request,
+    RewardReport,
     Settlement,
     SettlementOutcome,
     Status,
 )
-from kosminar.store import activities, commands, facts, rewards, standings
+from kosminar.store import activities, commands, facts, idempotency, notifications, rewards, standings
 from kosminar.store.activities import AcceptedActivity
 from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact
+from kosminar.store.idempotency import IdempotencyKey
+from kosminar.store.notifications import Notification, Posted
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
-from kosminar.store.rewards import Reward, RewardGivenTwice, RewardKey
+from kosminar.store.rewards import AcceptedReport, Reward, RewardGivenTwice
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
 
 Wall = Callable[[], datetime]
 
 
+class ResultKept(Exception):
+    """The same request was worked meanwhile, for a customer whom nobody could lock yet: what it came to counts."""
+
+
 async def work(
-    connection: Connection, requests: Sequence[Request], *, wall: Wall, catalogues: Catalogues
+    connection: Connection,
+    requests: Sequence[Request],
+    *,
+    wall: Wall,
+    catalogues: Catalogues,
+    posted: Callable[[], None],
 ) -> list[Outcome]:
-    """The outcomes, in the order of the requests, durable when this returns."""
+    """The outcomes, in the order of the requests, durable when this returns; `posted` hears of new deliveries."""
     async with connection.transaction():
         batch = await _lock(connection, requests, wall=wall, catalogues=catalogues)
         await _load(connection, batch, requests)
         outcomes = [_decide(batch, request) for request in requests]
         await _save(connection, batch)
+    if batch.posted:
+        posted()
     return outcomes
 
 
@@ -57,6 +77,7 @@ class _Customer:
     """A locked customer while the batch works on it."""
 
     sequence: int
+    notification_number: int
     at: datetime
     changed: bool = False
 
@@ -65,6 +86,7 @@ class _Customer:
 class _Batch:
     """Everything a batch has locked and loaded, and what it has to save."""
 
+    wall: datetime
     catalogues: Mapping[int, Catalogue]
     clocks: Mapping[int, datetime]
     customers: Mapping[CustomerKey, _Customer]
@@ -72,10 +94,17 @@ class _Batch:
     loaded: Mapping[StandingKey, Standing] = field(default_factory=dict)
     current: dict[StandingKey, Standing] = field(default_factory=dict)
     fingerprints: dict[tuple[CustomerKey, str], bytes] = field(default_factory=dict)
+    ledger: dict[tuple[CustomerKey, RewardKey], Reward] = field(default_factory=dict)
+    completed: set[tuple[CustomerKey, int, int]] = field(default_factory=set)
+    kept: dict[tuple[IdempotencyKey, int], str] = field(default_factory=dict)
     commands: list[AcceptedCommand] = field(default_factory=list)
     activities: list[AcceptedActivity] = field(default_factory=list)
     facts: list[tuple[CustomerKey, RecordedFact]] = field(default_factory=list)
     rewards: dict[tuple[CustomerKey, RewardKey], Reward] = field(default_factory=dict)
+    reports: list[AcceptedReport] = field(default_factory=list)
+    moved: dict[tuple[CustomerKey, RewardKey], Reward] = field(default_factory=dict)
+    posted: list[Posted] = field(default_factory=list)
+    results: list[tuple[IdempotencyKey, int, str]] = field(default_factory=list)
     stale: set[StandingKey] = field(default_factory=set)
 
 
@@ -94,10 +123,12 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
     }
     customers = {
         # A customer's own time never runs backwards, whatever the machines' clocks do.
-        key: _Customer(customer.sequence, max(instants[key.organisation_id], customer.changed_at))
+        key: _Customer(
+            customer.sequence, customer.notification_number, max(instants[key.organisation_id], customer.changed_at)
+        )
         for key, customer in locked.items()
     }
-    return _Batch(catalogues=known, clocks=instants, customers=customers)
+    return _Batch(wall=now, catalogues=known, clocks=instants, customers=customers)
 
 
 def _customer_key(request: Request) -> CustomerKey:
@@ -108,7 +139,7 @@ def _customer_key(request: Request) -> CustomerKey:
 
 
 async def _load(connection: Connection, batch: _Batch, requests: Sequence[Request]) -> None:
-    """What the requests may touch: standings with the periods concerned, and activity ids seen before."""
+    """What the requests may touch: standings with the periods concerned, and what was seen, told and kept before."""
     wanted: dict[StandingKey, tuple[Programme, frozenset[int]]] = {}
     for request in requests:
         customer = _customer_key(request)
@@ -128,6 +159,17 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
     }
     if ids:
         batch.fingerprints = await activities.list_known(connection, ids)
+    reported = {
+        (_customer_key(request), request.change.key) for request in requests if isinstance(request.change, RewardReport)
+    }
+    if reported:
+        batch.ledger = await rewards.list_by_key(connection, reported)
+    ended = {completion for request in requests if (completion := _completion(batch, request)) is not None}
+    if ended:
+        batch.completed = await notifications.list_completed(connection, ended)
+    kept = {(request.kept.key, request.kept.number) for request in requests if request.kept is not None}
+    if kept:
+        batch.kept = await idempotency.list_results(connection, kept)
 
 
 def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Programme, frozenset[int]]]:
@@ -141,7 +183,11 @@ def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Progra
             if (period := programme.period_at(change.occurred_at)) is not None and not programme.deactivated(at)
         ]
     if isinstance(change, Settlement):
-        return [(catalogue.by_target[change.target_id], frozenset())] if change.target_id in catalogue.by_target else []
+        settled = catalogue.by_target.get(change.target_id)
+        numbers = frozenset() if change.completed_number is None else frozenset({change.completed_number})
+        return [] if settled is None else [(settled, numbers)]
+    if isinstance(change, RewardReport):
+        return []
     named = catalogue.by_group.get(change.target_group_id)
     if named is None or named.target.target_id != change.target_id:
         return []
@@ -149,10 +195,34 @@ def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Progra
     return [(named, frozenset() if first is None else frozenset({first.number}))]
 
 
+def _completion(batch: _Batch, request: Request) -> tuple[CustomerKey, int, int] | None:
+    """The (customer, target id, period id) that is to be told of as completed, if this request asks for it."""
+    if not isinstance(request.change, Settlement) or request.change.completed_number is None:
+        return None
+    programme = batch.catalogues[request.organisation_id].by_target.get(request.change.target_id)
+    if programme is None:
+        return None
+    period = programme.period(request.change.completed_number)
+    return _customer_key(request), programme.target.target_id, period.period_id
+
+
 # ---------------------------------------------------------------- decide
 
 
 def _decide(batch: _Batch, request: Request) -> Outcome:
+    """The outcome; where the caller wants it kept, what was kept before counts and nothing is done (decision 6)."""
+    if request.kept is None:
+        return _outcome(batch, request)
+    place = (request.kept.key, request.kept.number)
+    if place in batch.kept:
+        return KeptOutcome(batch.kept[place])
+    outcome = _outcome(batch, request)
+    batch.kept[place] = request.kept.render(outcome)
+    batch.results.append((*place, batch.kept[place]))
+    return outcome
+
+
+def _outcome(batch: _Batch, request: Request) -> Outcome:
     match request.change:
         case Activity():
             return _accept(batch, request, request.change)
@@ -160,6 +230,8 @@ def _decide(batch: _Batch, request: Request) -> Outcome:
             return _enrolment(batch, request, request.change)
         case Settlement():
             return _settlement(batch, request, request.change)
+        case RewardReport():
+            return _report(batch, request, request.change)
 
 
 def _enrolment(batch: _Batch, request: Request, change: EnrolmentChange) -> EnrolmentOutcome:
@@ -186,7 +258,8 @@ def _enrolment(batch: _Batch, request: Request, change: EnrolmentChange) -> Enro
             asked_by=change.asked_by,
         )
     )
-    recorded = _record(batch, [(standing_key, decision.facts)], sequence)
+    cause = Cause(key.organisation_id, key.customer_id, asked_by=change.asked_by)
+    recorded = _record(batch, request, [(standing_key, decision.facts)], sequence, cause)
     return EnrolmentOutcome(warnings=decision.warnings, facts=recorded)
 
 
@@ -229,7 +302,8 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
     batch.fingerprints[key, activity.activity_id] = fingerprint
     version = batch.catalogues[request.organisation_id].version
     batch.activities.append(AcceptedActivity(key, sequence, activity, fingerprint, version, customer.at))
-    recorded = _record(batch, [(standing_key, d.facts) for standing_key, d in decisions], sequence)
+    cause = Cause(key.organisation_id, key.customer_id, activity=activity)
+    recorded = _record(batch, request, [(standing_key, d.facts) for standing_key, d in decisions], sequence, cause)
     verdicts = {decision.verdict for _, decision in decisions}
     late = Verdict.TOO_LATE in verdicts and Verdict.COUNTED not in verdicts
     return ActivityOutcome(Status.ACCEPTED, Code.ACTIVITY_TOO_LATE if late else None, recorded)
@@ -251,12 +325,80 @@ def _settlement(batch: _Batch, request: Request, change: Settlement) -> Settleme
     if programme is None:
         return SettlementOutcome()
     customer = batch.customers[customer_key]
+    cause = Cause(customer_key.organisation_id, customer_key.customer_id)
+    recorded: tuple[RecordedFact, ...] = ()
     due = settle(programme, batch.current[key], customer.at)
-    if not due:
+    if due:
+        recorded = _record(batch, request, [(key, tuple(due))], _next_sequence(customer), cause)
+    elif change.completed_number is None:
         # Nothing happened, but what a period end should look at may have changed: it is written anew.
         batch.stale.add(key)
-        return SettlementOutcome()
-    return SettlementOutcome(_record(batch, [(key, tuple(due))], _next_sequence(customer)))
+    _tell_completed(batch, request, cause)
+    return SettlementOutcome(recorded)
+
+
+def _tell_completed(batch: _Batch, request: Request, cause: Cause) -> None:
+    """Once for each period, to whoever was in it at its end, whether or not the target was reached (decision 28)."""
+    completion = _completion(batch, request)
+    wanted = EventName.TARGET_PERIOD_COMPLETED in batch.catalogues[request.organisation_id].subscribers
+    if completion is None or not wanted or completion in batch.completed:
+        return
+    customer_key, target_id, period_id = completion
+    key = StandingKey(customer_key, target_id)
+    programme, standing = batch.programmes[key], batch.current[key]
+    period = next(period for period in programme.periods if period.period_id == period_id)
+    if standing.enrolled_at_end_of(period) and not programme.cut_short(period):
+        batch.completed.add(completion)
+        _post(batch, request, [period_completed(programme, standing, period, cause)])
+
+
+def _report(batch: _Batch, request: Request, report: RewardReport) -> ReportOutcome:
+    """What became of a reward moves its row, and nothing else; the same again changes nothing."""
+    key = _customer_key(request)
+    reward = batch.ledger.get((key, report.key))
+    programme = batch.catalogues[request.organisation_id].by_target.get(report.key.target_id)
+    if reward is None or programme is None:
+        return ReportOutcome(errors=(Code.UNKNOWN_REWARD,))
+    if not may_report(reward.state, report.outcome):
+        return ReportOutcome(errors=(Code.REWARD_NOT_REPORTABLE,), reward=reward)
+    overruled = report.automatic and reward.state is RewardState.ISSUED
+    if overruled or reward.state is report.outcome:
+        return ReportOutcome(reward=reward)
+    customer = batch.customers[key]
+    sequence = _next_sequence(customer)
+    moved = replace(reward, state=report.outcome, reason=report.reason)
+    batch.ledger[key, report.key] = batch.moved[key, report.key] = moved
+    batch.reports.append(
+        AcceptedReport(key, sequence, report.key, report.outcome, report.reason, customer.at, report.reported_by)
+    )
+    fact = report_fact(programme, report.key, report.outcome, report.reason, customer.at)
+    recorded = RecordedFact.of(fact, programme, sequence=sequence, ordinal=0)
+    batch.facts.append((key, recorded))
+    cause = Cause(key.organisation_id, key.customer_id, asked_by=report.reported_by)
+    wanted = batch.catalogues[request.organisation_id].subscribers.keys()
+    _post(batch, request, notices(programme, Standing(), [fact], cause, wanted=wanted))
+    return ReportOutcome(reward=moved, facts=(recorded,))
+
+
+def report_fact(programme: Programme, key: RewardKey, outcome: RewardState, reason: str | None, at: datetime) -> Fact:
+    """The report of a reward as the audit trail tells it."""
+    number = next((period.number for period in programme.periods if period.period_id == key.period_id), None)
+    return reward_fact(
+        REPORT_FACTS[outcome],
+        programme.reward(key.reward_definition_id),
+        at=at,
+        run=key.run,
+        period_number=number,
+        level_id=key.level_id or None,
+        reason=reason,
+    )
+
+
+REPORT_FACTS: Final = {
+    RewardState.ISSUED: FactName.REWARD_ISSUED,
+    RewardState.FAILED: FactName.REWARD_FAILED,
+    RewardState.REVERSED: FactName.REWARD_REVERSED,
+}
 
 
 def _next_sequence(customer: _Customer) -> int:
@@ -266,54 +408,104 @@ def _next_sequence(customer: _Customer) -> int:
 
 
 def _record(
-    batch: _Batch, happened: Sequence[tuple[StandingKey, tuple[Fact, ...]]], sequence: int
+    batch: _Batch,
+    request: Request,
+    happened: Sequence[tuple[StandingKey, tuple[Fact, ...]]],
+    sequence: int,
+    cause: Cause,
 ) -> tuple[RecordedFact, ...]:
-    """Fold the facts into the standings and put them, and the rewards they speak of, with what is saved."""
+    """Fold the facts into the standings and put them, and what follows from them, with what is saved."""
+    catalogue = batch.catalogues[request.organisation_id]
     recorded: list[RecordedFact] = []
     for key, new in happened:
-        programme = batch.programmes[key]
-        batch.current[key] = batch.current[key].after(new)
+        programme, before = batch.programmes[key], batch.current[key]
+        batch.current[key] = before.after(new)
         for fact in new:
             recorded.append(RecordedFact.of(fact, programme, sequence=sequence, ordinal=len(recorded)))
-            if fact.name in REWARD_STATES:
-                reward = reward_of(fact, programme, sequence=sequence)
-                earlier = batch.rewards.get((key.customer, reward.key))
-                if earlier is not None and earlier.state is not RewardState.FORFEITED:
-                    raise RewardGivenTwice("two facts of one batch would give the same reward")
-                batch.rewards[key.customer, reward.key] = reward
+            if fact.name in LEDGER_FACTS:
+                _give(
+                    batch, key.customer, reward_of(fact, programme, sequence=sequence, hands_over=catalogue.hands_over)
+                )
+        if catalogue.subscribers:
+            told = notices(programme, before, new, cause, wanted=catalogue.subscribers.keys())
+            _post(batch, request, told)
     batch.facts += [(happened[0][0].customer, fact) for fact in recorded]
     return tuple(recorded)
 
 
-# A reward that nobody is to hand over is issued in the transaction that earned it (decision 27).
-REWARD_STATES: Final = {
-    FactName.REWARD_EARNED: RewardState.ISSUED,
-    FactName.REWARD_FORFEITED: RewardState.FORFEITED,
-}
+LEDGER_FACTS: Final = (FactName.REWARD_EARNED, FactName.REWARD_FORFEITED)
 
 
-def reward_of(fact: Fact, programme: Programme, *, sequence: int) -> Reward:
-    """The ledger's row for an earned or forfeited reward; a period's reward always has run 1 (decision 27)."""
+def _give(batch: _Batch, customer: CustomerKey, reward: Reward) -> None:
+    earlier = batch.rewards.get((customer, reward.key))
+    if earlier is not None and earlier.state is not RewardState.FORFEITED:
+        raise RewardGivenTwice("two facts of one batch would give the same reward")
+    batch.rewards[customer, reward.key] = batch.ledger[customer, reward.key] = reward
+
+
+def reward_of(fact: Fact, programme: Programme, *, sequence: int, hands_over: bool) -> Reward:
+    """The ledger's row for an earned or forfeited reward.
+
+    A reward that nobody is to hand over is issued in the transaction that earned it (decision 27).
+    """
     assert fact.reward_definition_id is not None
     definition = programme.reward(fact.reward_definition_id)
-    level_id = fact.level_id or 0
-    period_number = None if level_id else fact.period_number
+    earned = fact.name is FactName.REWARD_EARNED
+    handed_over = earned and hands_over
+    given = RewardState.PENDING if handed_over else RewardState.ISSUED
     return Reward(
-        key=RewardKey(
-            target_id=programme.target.target_id,
-            period_id=0 if period_number is None else programme.period(period_number).period_id,
-            level_id=level_id,
-            run=(fact.run or MILESTONE_RUN) if level_id else MILESTONE_RUN,
-            reward_definition_id=definition.reward_definition_id,
-        ),
+        key=key_of_reward(fact, programme),
         kind=definition.kind,
         value=definition.value,
         allocation=definition.allocation,
-        state=REWARD_STATES[fact.name],
+        state=given if earned else RewardState.FORFEITED,
         reason=fact.reason,
         earned_at=fact.at,
         sequence=sequence,
+        handed_over=handed_over,
     )
+
+
+# ---------------------------------------------------------------- tell
+
+
+def _post(batch: _Batch, request: Request, told: Sequence[Notice]) -> None:
+    """Number the notices in the customer's order and put them, sealed, into the outbox."""
+    key = _customer_key(request)
+    customer = batch.customers[key]
+    subscribers = batch.catalogues[request.organisation_id].subscribers
+    for notice in told:
+        customer.notification_number += 1
+        customer.changed = True
+        number = customer.notification_number
+        notification = Notification(
+            number=number,
+            name=notice.name.value,
+            target_id=notice.target_id,
+            period_id=notice.period_id,
+            reward_id=notice.reward_id,
+            body=_sealed(key, notice, number, request.request_id, customer.at),
+            at=customer.at,
+            created_at=batch.wall,
+        )
+        batch.posted.append(Posted(key, notification, subscribers[notice.name]))
+
+
+def _sealed(key: CustomerKey, notice: Notice, number: int, request_id: str, at: datetime) -> str:
+    """The notification as it is sent, in the published envelope; nothing of it is made anew for an attempt."""
+    content = {
+        "eventId": f"{key.organisation_id}-{key.customer_id}-{number}",
+        "eventName": notice.name,
+        "orgId": key.organisation_id,
+        "refId": f"{key.organisation_id}_{request_id}",
+        "apiRequestId": request_id,
+        "createdAt": int(at.timestamp()) * 1000 + at.microsecond // 1000,
+        "loyaltyEventId": None,
+        "traceAttributes": {},
+        "sequence": number,
+        "data": notice.data,
+    }
+    return encode(content).decode()
 
 
 # ---------------------------------------------------------------- save
@@ -326,7 +518,7 @@ async def _save(connection: Connection, batch: _Batch) -> None:
         if standing is not batch.loaded[key] or key in batch.stale
     ]
     numbered = {
-        key: LockedCustomer(customer.sequence, customer.at)
+        key: LockedCustomer(customer.sequence, customer.notification_number, customer.at)
         for key, customer in batch.customers.items()
         if customer.changed
     }
@@ -342,3 +534,11 @@ async def _save(connection: Connection, batch: _Batch) -> None:
         await facts.insert(connection, batch.facts)
     if batch.rewards:
         await rewards.save(connection, [(customer, reward) for (customer, _), reward in batch.rewards.items()])
+    if batch.reports:
+        await rewards.save_reports(connection, batch.reports, batch.moved)
+    if batch.posted:
+        await notifications.insert(
+            connection, batch.posted, due_at=batch.wall, expires_at=batch.wall + DELIVERED_WITHIN
+        )
+    if batch.results and not await idempotency.insert_results(connection, batch.results):
+        raise ResultKept

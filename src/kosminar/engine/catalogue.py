@@ -1,6 +1,6 @@
-"""The programmes of each organisation as a batch sees them: read once per version of the definitions.
+"""The programmes of each organisation as a batch sees them, and who is told of what: read once per version.
 
-A version is only ever asked for under the shared hold that keeps definitions still, so a cached one is never stale.
+A version of the definitions is only ever asked for under the shared hold that keeps definitions still, so a cached one is never stale.
 Programmes are found by what they listen to, never tried one by one.
 """
 
@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from kosminar.core.event import EventName
 from kosminar.core.programme import Programme
-from kosminar.store import programmes
+from kosminar.store import programmes, webhook_endpoints
 from kosminar.store.queries import Connection
+from kosminar.store.webhook_endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +23,30 @@ class Catalogue:
     by_group: Mapping[int, Programme]
     by_target: Mapping[int, Programme]
     by_activity_type: Mapping[str, tuple[Programme, ...]]
+    # The ids of the endpoints that subscribe, by event; events that nobody wants are not there.
+    subscribers: Mapping[EventName, tuple[int, ...]]
+
+    @property
+    def hands_over(self) -> bool:
+        """Somebody is to hand rewards over: until they answer, a reward is pending (decision 27)."""
+        return EventName.REWARD_ISSUED in self.subscribers
 
     @classmethod
-    def of(cls, version: int, found: Sequence[Programme]) -> "Catalogue":
+    def of(cls, version: int, found: Sequence[Programme], endpoints: Sequence[Endpoint]) -> "Catalogue":
         ordered = sorted(found, key=lambda p: p.target.target_id)
         heard: dict[str, list[Programme]] = {}
         for programme in ordered:
             heard.setdefault(programme.target.measure.listens_to, []).append(programme)
+        subscribers = {
+            name: tuple(each.webhook_endpoint_id for each in endpoints if each.subscribes_to(name))
+            for name in EventName
+        }
         return cls(
             version=version,
             by_group=MappingProxyType({p.target_group_id: p for p in ordered}),
             by_target=MappingProxyType({p.target.target_id: p for p in ordered}),
             by_activity_type=MappingProxyType({type_: tuple(listeners) for type_, listeners in heard.items()}),
+            subscribers=MappingProxyType({name: ids for name, ids in subscribers.items() if ids}),
         )
 
 
@@ -47,6 +61,10 @@ class Catalogues:
         known = self._newest.get(organisation_id)
         if known is not None and known.version == version:
             return known
-        catalogue = Catalogue.of(version, await programmes.fetch_all(connection, organisation_id))
+        catalogue = Catalogue.of(
+            version,
+            await programmes.fetch_all(connection, organisation_id),
+            await webhook_endpoints.list_of(connection, organisation_id),
+        )
         self._newest[organisation_id] = catalogue
         return catalogue

@@ -1,12 +1,17 @@
 """What can be asked of one customer, and what comes of it: the writer's requests and outcomes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.errors import Code
+from kosminar.core.reward import RewardKey, RewardState
 from kosminar.store.facts import RecordedFact
+from kosminar.store.idempotency import IdempotencyKey
+from kosminar.store.rewards import Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +26,53 @@ class EnrolmentChange:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Work the period ends that are due in this target; the clock of the batch says which."""
+    """Work the period ends that are due in this target; the clock of the batch says which.
+
+    With the number of an ended period, who asked to be told of completed periods is told of it too.
+    """
 
     target_id: int
+    completed_number: int | None = None
 
 
-Change = EnrolmentChange | Activity | Settlement
+@dataclass(frozen=True, slots=True)
+class RewardReport:
+    """What became of a reward after it was earned: issued, failed or reversed, the last two with a reason.
+
+    An automatic one is read from a receiver's status: it never takes back what somebody has said was issued.
+    """
+
+    key: RewardKey
+    outcome: RewardState
+    reason: str | None
+    reported_by: str
+    automatic: bool = False
+
+
+Change = EnrolmentChange | Activity | Settlement | RewardReport
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The place under an Idempotency-Key where the outcome is kept, rendered, with the change itself (decision 6)."""
+
+    key: IdempotencyKey
+    number: int
+    render: "Callable[[Outcome], str]"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A change of one customer of one organisation."""
+    """A change of one customer of one organisation.
+
+    `request_id` names the call in notifications. What is `kept` is done once: repeated, it brings a KeptOutcome.
+    """
 
     organisation_id: int
     customer_id: int
     change: Change
+    request_id: str = "kosminar"
+    kept: Kept | None = None
 
 
 class Status(StrEnum):
@@ -72,4 +109,20 @@ class SettlementOutcome:
     failed: bool = False
 
 
-Outcome = EnrolmentOutcome | ActivityOutcome | SettlementOutcome
+@dataclass(frozen=True, slots=True)
+class ReportOutcome:
+    """The reward as it stands after the report, unless there is an error."""
+
+    errors: tuple[Code, ...] = ()
+    reward: Reward | None = None
+    facts: tuple[RecordedFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOutcome:
+    """What came of the same request before, as it was rendered then."""
+
+    result: str
+
+
+Outcome: TypeAlias = EnrolmentOutcome | ActivityOutcome | SettlementOutcome | ReportOutcome | KeptOutcome

@@ -6,6 +6,8 @@ may be killed, run twice, and be late: the outcome is the same, and what it did 
 """
 
 import asyncio
+import itertools
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +18,13 @@ import asyncpg
 import structlog
 
 from kosminar.core.clock import clock_now
+from kosminar.core.event import EventName
+from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.engine.batch import Wall
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
-from kosminar.store import clocks, programmes, standings
+from kosminar.store import clocks, programmes, standings, webhook_endpoints
 from kosminar.store.queries import Connection
 
 TICK_SECONDS: Final = 1.0
@@ -47,16 +51,18 @@ class Closer:
     def __init__(self, pool: asyncpg.Pool, writer: Writer, *, wall: Wall) -> None:
         self._pool = pool
         self._writer = writer
+        self._meters = writer.meters
         self._wall = wall
         # In this process, callers queue here rather than each holding a connection that waits in the database.
         self._queues: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self) -> None:
         """Look round once, for what an earlier process left, then follow the clocks until cancelled."""
-        await self._look_round(everywhere=True)
-        while True:
+        for round_number in itertools.count():
+            # On every line that is logged while looking round: what this process's closer did at one time.
+            structlog.contextvars.bind_contextvars(closer_round=round_number)
+            await self._look_round(everywhere=round_number == 0)
             await asyncio.sleep(TICK_SECONDS)
-            await self._look_round(everywhere=False)
 
     async def settle(self, organisation_id: int, *, wait: bool = True) -> None:
         """Work everything due at the organisation's present instant, whatever was worked before.
@@ -103,6 +109,7 @@ class Closer:
                 due = await (clocks.list_all(connection) if everywhere else clocks.list_due(connection, self._wall()))
         except Exception:
             LOG.exception("period_ends_not_looked_for")
+            self._meters.period_end_errors.inc()
             return
         for organisation_id in due:
             try:
@@ -110,6 +117,7 @@ class Closer:
             except Exception:
                 # The next tick tries again, and the other organisations have theirs now: what is due stays due.
                 LOG.exception("period_ends_not_worked", organisation_id=organisation_id)
+                self._meters.period_end_errors.inc()
 
     async def _now(self, connection: Connection, organisation_id: int) -> datetime:
         state = await clocks.fetch(connection, organisation_id)
@@ -121,24 +129,43 @@ class Closer:
         A period end that fails keeps nobody else from theirs; but from there on nothing is marked as worked, so that
         it is found again.
         """
-        failed_count = 0
+        began = time.monotonic()
+        failed_count = instant_count = 0
         after = (await clocks.fetch(connection, organisation_id)).settled_at
         while due := await clocks.next_due(connection, organisation_id, after=after, until=until):
-            failed_count += await self._work(connection, organisation_id, due, mark=failed_count == 0)
+            failed_count += await self._work(connection, organisation_id, due, after=after, mark=failed_count == 0)
+            instant_count += 1
             after = due
-        failed_count += await self._work(connection, organisation_id, until, mark=failed_count == 0)
+        failed_count += await self._work(connection, organisation_id, until, after=after, mark=failed_count == 0)
+        if instant_count:
+            LOG.info(
+                "period_ends_worked",
+                organisation_id=organisation_id,
+                instants=instant_count,
+                failed=failed_count,
+                duration_ms=round((time.monotonic() - began) * 1000, 1),
+            )
         if failed_count:
             raise PeriodEndsFailed(f"{failed_count} period ends of organisation {organisation_id} failed")
 
-    async def _work(self, connection: Connection, organisation_id: int, at: datetime, *, mark: bool) -> int:
-        """One instant: bring the clock there, so that nobody is dated before it any more; then settle who waits."""
+    async def _work(
+        self, connection: Connection, organisation_id: int, at: datetime, *, after: datetime, mark: bool
+    ) -> int:
+        """One instant: bring the clock there, so that nobody is dated before it any more; then settle who waits.
+
+        Of the periods that fell due after the instant before, whoever was in them is told.
+        """
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
         found = await programmes.fetch_all(connection, organisation_id)
         failed_count = 0
-        async for requests in self._waiting(connection, organisation_id, found, at):
-            outcomes = await self._writer.submit(requests)
-            failed_count += sum(isinstance(outcome, SettlementOutcome) and outcome.failed for outcome in outcomes)
+        for pages in (
+            self._waiting(connection, organisation_id, found, at),
+            self._completed(connection, organisation_id, found, after, at),
+        ):
+            async for requests in pages:
+                outcomes = await self._writer.submit(requests)
+                failed_count += sum(isinstance(outcome, SettlementOutcome) and outcome.failed for outcome in outcomes)
         if mark and not failed_count:
             await clocks.mark_settled(connection, organisation_id, at, version=state.definitions_version)
         return failed_count
@@ -166,6 +193,47 @@ class Closer:
             look = standings.list_customers_with_broken_streaks
             async for page in _pages(lambda after: look(connection, organisation_id, broken, after=after, limit=PAGE)):
                 yield _settlements(organisation_id, page)
+
+    async def _completed(
+        self,
+        connection: Connection,
+        organisation_id: int,
+        found: Sequence[Programme],
+        after: datetime,
+        at: datetime,
+    ) -> AsyncIterator[list[Request]]:
+        """Who is to be told that a period ended; nobody is looked for unless somebody listens.
+
+        Rewards do not depend on it. Who was told is passed over, so that this too may be repeated.
+        """
+        endpoints = await webhook_endpoints.list_of(connection, organisation_id)
+        if not any(endpoint.subscribes_to(EventName.TARGET_PERIOD_COMPLETED) for endpoint in endpoints):
+            return
+        for programme in found:
+            for period in programme.periods:
+                if after < period.due_at <= at and not programme.cut_short(period):
+                    async for requests in self._in_at_end(connection, organisation_id, programme, period):
+                        yield requests
+
+    async def _in_at_end(
+        self, connection: Connection, organisation_id: int, programme: Programme, period: Period
+    ) -> AsyncIterator[list[Request]]:
+        """Bucket by bucket, gathered to pages that keep all lanes at work."""
+        target_id = programme.target.target_id
+        told = Settlement(target_id, completed_number=period.number)
+        page: list[Request] = []
+        for bucket in standings.EVERY_BUCKET:
+            after = 0
+            while found := await standings.list_customers_to_tell_of_end(
+                connection, organisation_id, target_id, period, bucket=bucket, after=after, limit=PAGE
+            ):
+                after = found[-1]
+                page += [Request(organisation_id, customer_id, told) for customer_id in found]
+                if len(page) >= PAGE:
+                    yield page
+                    page = []
+        if page:
+            yield page
 
 
 # As many as one batch of each lane is likely to take.

@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Final
 
+import structlog
+
 from kosminar.core import customer
 from kosminar.core.activity import TRANSACTION
 from kosminar.core.customer import NewCustomer, Registration
@@ -26,6 +28,8 @@ from kosminar.engine import registration
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.house import House
 from kosminar.engine.intake import read_activity
+
+LOG: Final = structlog.get_logger()
 
 CHUNK_SIZE: Final = 1_000
 # Enough to keep every lane busy while lines are read; memory holds no more than these.
@@ -180,7 +184,7 @@ async def import_activities(
             for line, one in zip(chunk, activities, strict=True)
         ]
 
-    async for result in _work_off(lines, work, under_way=CHUNKS_UNDER_WAY):
+    async for result in _work_off(lines, work, under_way=CHUNKS_UNDER_WAY, import_id=prefix):
         yield result
 
 
@@ -201,7 +205,7 @@ async def import_customers(
         ]
 
     # One chunk at a time: two at once could wait for each other's identifiers.
-    async for result in _work_off(lines, work, under_way=1):
+    async for result in _work_off(lines, work, under_way=1, import_id=file_hash(path)[:32]):
         yield result
 
 
@@ -214,7 +218,7 @@ def _require(lines: Lines, *names: str) -> None:
 
 
 async def _work_off(
-    lines: Lines, work: Callable[[Sequence[Line]], Awaitable[list[LineResult]]], *, under_way: int
+    lines: Lines, work: Callable[[Sequence[Line]], Awaitable[list[LineResult]]], *, under_way: int, import_id: str
 ) -> AsyncIterator[tuple[LineResult, int]]:
     """Chunks are begun in order and answered in order; a customer's lines so keep theirs."""
     running: deque[tuple[asyncio.Task[list[LineResult]], int]] = deque()
@@ -227,10 +231,12 @@ async def _work_off(
                 task, position = running.popleft()
                 for result in await task:
                     yield result, position
+                LOG.debug("import_chunk_worked", import_id=import_id, position=position)
         while running:
             task, position = running.popleft()
             for result in await task:
                 yield result, position
+        LOG.debug("import_worked", import_id=import_id, position=lines.position)
     finally:
         for task, _ in running:
             task.cancel()

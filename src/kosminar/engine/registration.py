@@ -6,9 +6,9 @@ else rolls the whole batch back, so that nothing is half-claimed, and decides ag
 Races: tests/engine/test_registration.py.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -33,6 +33,9 @@ class _Overtaken(Exception):
     """Somebody else took an id or an identifier between our look and our insert."""
 
 
+T = TypeVar("T")
+
+
 async def register(
     pool: asyncpg.Pool, organisation_id: int, customers: Sequence[NewCustomer], now: datetime
 ) -> list[Registration]:
@@ -40,14 +43,18 @@ async def register(
 
     Safe to repeat: what was created then exists.
     """
-    assert len(customers) <= BATCH_COUNT_MAX, "the caller cuts batches"
+    return await in_one_transaction(pool, lambda connection: register_in(connection, organisation_id, customers, now))
+
+
+async def in_one_transaction(pool: asyncpg.Pool, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Work that registers customers, begun anew whenever somebody else was faster."""
     interruption_count = 0
     async with pool.acquire() as connection:
         # Ends: what overtakes us takes one of our ids or identifiers for ever, or passes one generated id.
         while True:
             try:
                 async with connection.transaction():
-                    return await _register(connection, organisation_id, customers, now)
+                    return await work(connection)
             except _Overtaken:
                 continue
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
@@ -77,9 +84,11 @@ async def exists(pool: asyncpg.Pool, organisation_id: int, customer_id: int) -> 
         return bool(await customers_store.list_known_ids(connection, organisation_id, [customer_id]))
 
 
-async def _register(
+async def register_in(
     connection: Connection, organisation_id: int, customers: Sequence[NewCustomer], now: datetime
 ) -> list[Registration]:
+    """Register in the caller's transaction, which `in_one_transaction` has begun."""
+    assert len(customers) <= BATCH_COUNT_MAX, "the caller cuts batches"
     given_ids = {new.customer_id for new in customers if new.customer_id is not None}
     identifiers = {identifier for new in customers for identifier in new.identifiers()}
     known_ids = await customers_store.list_known_ids(connection, organisation_id, given_ids)

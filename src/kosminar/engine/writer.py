@@ -8,8 +8,9 @@ cannot take its neighbours down. What one batch does is told in batch.py.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
 
 import asyncpg
@@ -22,13 +23,16 @@ from kosminar.engine import batch
 from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.change import (
     ActivityOutcome,
-    EnrolmentChange,
+    EnrolmentOutcome,
+    KeptOutcome,
     Outcome,
+    ReportOutcome,
     Request,
     Settlement,
     SettlementOutcome,
     Status,
 )
+from kosminar.engine.meters import Meters
 
 # Beyond 100 to 500 a larger batch brings no speed, only longer waits for those in it.
 BATCH_SIZE_MAX: Final = 500
@@ -42,6 +46,13 @@ UNREACHABLE: Final = (
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
+)
+# Somebody else was faster; the batch is to be worked anew.
+INTERRUPTED: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    batch.ResultKept,
 )
 # What one request can do to a batch; everything else that the database says concerns all of them alike.
 CAUSED_BY_A_REQUEST: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -61,12 +72,15 @@ class Writer:
     The pool is the writer's own, a connection for each lane: what waits for a lane must not hold what the lane needs.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, wall: batch.Wall, lane_count: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, wall: batch.Wall, lane_count: int, meters: Meters | None = None) -> None:
         assert lane_count >= 1
+        # Whom nobody watches counts for itself.
+        self.meters = meters or Meters()
         self._pool = pool
         self._wall = wall
         self._catalogues = Catalogues()
-        self._lanes = [_Lane(self) for _ in range(lane_count)]
+        self._posted: Callable[[], None] = _nobody
+        self._lanes = [_Lane(self, index) for index in range(lane_count)]
 
     async def __aenter__(self) -> Self:
         for lane in self._lanes:
@@ -74,8 +88,19 @@ class Writer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Finish what was accepted, then stop."""
-        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Accept nothing more, and return when everything that was accepted is saved or given up."""
+        await asyncio.gather(*(lane.finish() for lane in self._lanes))
+
+    def give_up(self) -> None:
+        """Fail what is not saved yet, as if the database were lost: nobody was told that it was saved."""
+        self._pool.terminate()
+
+    def when_posted(self, listener: Callable[[], None]) -> None:
+        """Whom to tell that there is something to deliver, once it is committed."""
+        self._posted = listener
 
     async def submit(self, requests: Iterable[Request]) -> list[Outcome]:
         """The outcomes in the order of the requests; what is answered is durable.
@@ -110,6 +135,7 @@ class Writer:
                 LOG.exception("request_failed", organisation_id=requests[0].organisation_id)
                 return [_failure(requests[0], error)]
             LOG.warning("batch_halved", size=len(requests), error=type(error).__name__)
+            self.meters.batch_halvings.inc()
             middle = len(requests) // 2
             return [*await self.work(requests[:middle]), *await self.work(requests[middle:])]
 
@@ -117,9 +143,12 @@ class Writer:
         for attempt in range(1, ATTEMPT_COUNT_MAX + 1):
             try:
                 async with self._pool.acquire() as connection:
-                    return await batch.work(connection, requests, wall=self._wall, catalogues=self._catalogues)
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError) as error:
+                    return await batch.work(
+                        connection, requests, wall=self._wall, catalogues=self._catalogues, posted=self._posted
+                    )
+            except INTERRUPTED as error:
                 LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)
+                self.meters.batch_retries.inc()
             except UNREACHABLE as error:
                 raise NotSaved("the database could not be reached") from error
             except CAUSED_BY_A_REQUEST:
@@ -129,20 +158,26 @@ class Writer:
         raise NotSaved("the database kept reporting deadlocks")
 
 
+def _nobody() -> None:
+    """Deliveries are found by whoever looks for them."""
+
+
 class _Lane:
     """A queue and the task that empties it, one batch after another."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, index: int) -> None:
         self._writer = writer
+        self._index = index
         self._waiting: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
         self._filled = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        writer.meters.watch_lane(index, lambda: len(self._waiting))
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
-    async def stop(self) -> None:
+    async def finish(self) -> None:
         self._stopping = True
         self._filled.set()
         if self._task is not None:
@@ -159,7 +194,8 @@ class _Lane:
         return future
 
     async def _run(self) -> None:
-        while True:
+        meters = self._writer.meters
+        for batch_number in itertools.count(1):
             await self._filled.wait()
             if not self._waiting:
                 if self._stopping:
@@ -167,7 +203,12 @@ class _Lane:
                 self._filled.clear()
                 continue
             taken = [self._waiting.popleft() for _ in range(min(BATCH_SIZE_MAX, len(self._waiting)))]
-            outcomes = await self._writer.work([request for request, _ in taken])
+            # Beside the other lanes' and processes' lines, one can tell which are of one batch.
+            structlog.contextvars.bind_contextvars(batch=f"{self._index}-{batch_number}")
+            with meters.batch_seconds.time():
+                outcomes = await self._writer.work([request for request, _ in taken])
+            meters.batch_size.observe(len(taken))
+            _count(meters, taken, outcomes)
             for (_, future), outcome in zip(taken, outcomes, strict=True):
                 _answer(future, outcome)
 
@@ -179,8 +220,40 @@ def _failure(request: Request, error: Exception) -> Outcome | Exception:
             return ActivityOutcome(Status.REJECTED, Code.INTERNAL_ERROR)
         case Settlement():
             return SettlementOutcome(failed=True)
-        case EnrolmentChange():
+        case _:
             return error
+
+
+def _count(
+    meters: Meters,
+    taken: Sequence[tuple[Request, asyncio.Future[Outcome]]],
+    outcomes: Sequence[Outcome | BaseException],
+) -> None:
+    """How many of a batch came to what; activities are refused one by one, so their codes are counted here."""
+    counts: Counter[tuple[str, str]] = Counter()
+    codes: Counter[Code] = Counter()
+    for (request, _), outcome in zip(taken, outcomes, strict=True):
+        counts[type(request.change).__name__, _told(outcome)] += 1
+        if isinstance(outcome, ActivityOutcome) and outcome.status is Status.REJECTED and outcome.code is not None:
+            codes[outcome.code] += 1
+    for (change, told), count in counts.items():
+        meters.changes.labels(change=change, outcome=told).inc(count)
+    for code, count in codes.items():
+        meters.refusals.labels(code=str(int(code))).inc(count)
+
+
+def _told(outcome: Outcome | BaseException) -> str:
+    match outcome:
+        case BaseException() | SettlementOutcome(failed=True):
+            return "failed"
+        case ActivityOutcome():
+            return outcome.status.value
+        case EnrolmentOutcome() | ReportOutcome() if outcome.errors:
+            return Status.REJECTED.value
+        case KeptOutcome():
+            return Status.DUPLICATE.value
+        case _:
+            return Status.ACCEPTED.value
 
 
 def _answer(future: "asyncio.Future[Outcome]", outcome: Outcome | BaseException) -> None:

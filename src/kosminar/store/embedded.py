@@ -8,7 +8,8 @@ Three lock files say who does what; the kernel releases them however a process e
     server.lock   exclusive, inherited by PostgreSQL's own processes: held as long as one of them lives. Who cannot get it
                   must not start a server; who gets it knows that none is running, whatever a left-over pid file says.
 
-A killed Kosminar leaves its server running, and the next one adopts it. Which user, which programs and which folders
+A killed Kosminar leaves its server running, and the next one adopts it. A killed server is started again by the next
+process that joins, and under one that keeps it alive (`kept_alive`) within a second. Which user, which programs and which folders
 the server gets is decided in embedded_host.py. Every promise here has its test in tests/store/test_embedded.py.
 """
 
@@ -22,24 +23,31 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
 from urllib.parse import quote
 
+from kosminar.store.archive import archive_command, archiving_settings
 from kosminar.store.embedded_host import (
     CLUSTER,
     EmbeddedDatabaseError,
     ServerUser,
+    archive_folder,
     find_binaries,
+    forget_archive,
     major_version,
     make_socket_directory,
     prepare_data_directory,
+    private_folder,
+    remembered_archive,
     server_user,
+    sync_folder,
 )
 
-__all__ = ["EmbeddedDatabase", "EmbeddedDatabaseError", "open_embedded"]
+__all__ = ["EmbeddedDatabase", "EmbeddedDatabaseError", "Origin", "kept_alive", "open_embedded"]
 
 NAME = "kosminar"
 """Of the database and of its owner."""
@@ -71,6 +79,20 @@ minutes in all; the checkpoint that ends it is silent."""
 STOP_SECONDS_MAX = 120
 """A fast shutdown writes at most shared_buffers to disk; a server that takes longer finishes without us."""
 
+RULES: Final = f"""\
+# Written by Kosminar. Only root and the server's own user may enter.
+local all {NAME} peer map={NAME}
+local replication {NAME} peer map={NAME}
+"""
+"""Of pg_hba.conf; the second rule is for back-ups."""
+
+RESTORING = "restoring"
+"""The file that stands in a data directory while a back-up is restored into it."""
+
+REVIVAL_SECONDS = 1
+REVIVAL_PAUSE_SECONDS = 10
+"""After a start that failed: the disk may be full, and trying each second would fill the log as well."""
+
 NOTICE_SECONDS = 5
 POLL_SECONDS = 0.02
 LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -79,8 +101,21 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
-def open_embedded(data_directory: Path) -> "EmbeddedDatabase":
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A cluster that is not made empty: `fill` puts its files into a folder, and the settings are for recovering them."""
+
+    fill: Callable[[Path], None]
+    settings: Mapping[str, str]
+
+
+def open_embedded(
+    data_directory: Path, *, archive_directory: Path | None = None, forget: bool = False
+) -> "EmbeddedDatabase":
     """Join the server of that data directory, making the directory and starting the server where needed.
+
+    A server that is started here archives its log in the archive directory. Without one it goes on archiving where the
+    last one did, so that a command which does not know of the archive leaves no gap in it; to `forget` ends that.
 
     Blocks until the server answers, for minutes if it recovers from a crash: call it before the event loop starts, and
     leave it (`with`, or `close`) after the loop has ended. In the main thread it also turns SIGTERM and SIGHUP, where
@@ -89,7 +124,13 @@ def open_embedded(data_directory: Path) -> "EmbeddedDatabase":
     directory = data_directory.resolve()
     user = server_user(directory)
     prepare_data_directory(directory, user)
-    database = EmbeddedDatabase(directory, user, binaries=find_binaries(user))
+    database = EmbeddedDatabase(
+        directory,
+        user,
+        binaries=find_binaries(user),
+        archive_directory=archive_directory and archive_directory.absolute(),
+        forget=forget,
+    )
     try:
         database.join()
     except BaseException:
@@ -102,13 +143,26 @@ class EmbeddedDatabase:
     """One process's hold on the server; `url` is valid until `close`."""
 
     url: str
+    socket_folder: Path
 
-    def __init__(self, data_directory: Path, user: ServerUser, *, binaries: Path) -> None:
-        self._directory = data_directory
+    def __init__(
+        self,
+        data_directory: Path,
+        user: ServerUser,
+        *,
+        binaries: Path,
+        archive_directory: Path | None = None,
+        forget: bool = False,
+        origin: Origin | None = None,
+    ) -> None:
+        self.data_directory = self._directory = data_directory
+        self.binaries = binaries
+        self._archive_directory = archive_directory
+        self._forget = forget
+        self._origin = origin
         self._cluster = data_directory / CLUSTER
         self._log_file = self._cluster / "server.log"
         self._user = user
-        self._binaries = binaries
         self._users_lock: int | None = None
         self._signals = _EndingSignals()
 
@@ -125,8 +179,38 @@ class EmbeddedDatabase:
         with self._starting():
             self._users_lock = self._open_lock("users.lock")
             fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+            self._refuse_half_restored()
+            self.socket_folder = self._ensure_running()
+            self._check_adopted()
+        self.url = f"postgresql://{NAME}@/{NAME}?host={quote(str(self.socket_folder), safe='')}&port={PORT}"
+
+    def revive(self) -> bool:
+        """Start the server again if it has died, and wait until it answers; True if it had died.
+
+        While it lives this costs one attempt at a lock. May be called from any thread, one call at a time, and not after
+        `close`. Raises EmbeddedDatabaseError if the server does not start; it may be called again.
+        """
+        if not self._dead():
+            return False
+        with self._starting():
+            if not self._dead():
+                return False  # Somebody was faster.
+            _log.warning("The embedded database in %s has died; it is started again.", self._cluster)
             folder = self._ensure_running()
-        self.url = f"postgresql://{NAME}@/{NAME}?host={quote(str(folder), safe='')}&port={PORT}"
+        if folder != self.socket_folder:
+            raise EmbeddedDatabaseError(
+                f"The embedded database now listens in {folder}, no longer in {self.socket_folder}. Restart Kosminar."
+            )
+        _log.warning("The embedded database in %s answers again.", self._cluster)
+        return True
+
+    def _dead(self) -> bool:
+        """Whether no process of the server lives, and nobody is about to start one."""
+        server_lock = self._open_lock("server.lock")
+        try:
+            return _try_lock(server_lock, fcntl.LOCK_SH)
+        finally:
+            os.close(server_lock)
 
     def close(self) -> None:
         """Leave the server, and stop it if nobody else uses it. Closing again does nothing."""
@@ -207,16 +291,78 @@ class EmbeddedDatabase:
         if not self._cluster.exists():
             self._make_cluster(server_lock)
         self._check_version()
+        self._write_rules(self._cluster)
         with contextlib.suppress(FileNotFoundError):
             if self._log_file.stat().st_size > LOG_BYTES_MAX:
                 self._log_file.replace(self._log_file.with_suffix(".log.1"))
-        folder = make_socket_directory(self._directory, self._user)
+        folder = self._socket_folder()
         self._remove_misleading_locks(folder)
-        settings = SETTINGS | {"unix_socket_directories": str(folder)}
+        settings = {**SETTINGS, "unix_socket_directories": str(folder), **self._log_settings()}
         options = shlex.join(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
         # pg_ctl detaches the server from us, so that it is nobody's child and nobody's zombie.
         start = ("start", "-W", "-D", self._cluster, "-l", self._log_file, "-o", options)
-        self._run(self._binaries / "pg_ctl", *start, kept=server_lock)
+        self._run(self.binaries / "pg_ctl", *start, kept=server_lock)
+
+    def _socket_folder(self) -> Path:
+        """Where the dead server's socket was, if that place is still private: others may be waiting for it there.
+
+        A copied directory has its origin's pid file, and the origin may well live.
+        """
+        match self._pid_file():
+            case [_, cluster, _, _, str(folder), *_] if cluster == str(self._cluster) and folder.startswith("/"):
+                if private_folder(Path(folder), self._user):
+                    return Path(folder)
+        return make_socket_directory(self._directory, self._user)
+
+    def _log_settings(self) -> Mapping[str, str]:
+        if self._origin is not None:
+            return self._origin.settings
+        if self._archive_directory is None and self._forget:
+            forget_archive(self._directory)
+        before = remembered_archive(self._directory)
+        folder = before
+        if self._archive_directory is not None:
+            folder = archive_folder(self._directory, self._archive_directory, self._user)
+        if folder is None:
+            return {}
+        if folder != before:
+            _log.warning("Archiving begins in %s. It is of use from the next `kosminar backup` on.", folder)
+        if not folder.is_dir():
+            _log.warning("The archive %s is not there. What changes is kept in %s until it is.", folder, self._cluster)
+        return archiving_settings(folder)
+
+    def _check_adopted(self) -> None:
+        """Bring the rules of a server up to date that an older Kosminar started; say if it archives other than told."""
+        if self._write_rules(self._cluster):
+            self._run(self.binaries / "pg_ctl", "reload", "-D", self._cluster)
+        folder = remembered_archive(self._directory)
+        archiving = folder is not None and archive_command(folder) in self._start_options()
+        wanted = self._archive_directory
+        if wanted is not None and not (archiving and folder is not None and folder.parent == wanted):
+            _log.warning(
+                "The embedded database does not archive in %s: it was started by a process that was not told to. "
+                "Stop every Kosminar on %s and start it again.",
+                wanted,
+                self._directory,
+            )
+        if wanted is None and self._forget and archiving:
+            _log.warning(
+                "The embedded database goes on archiving in %s until every Kosminar on %s is stopped.",
+                folder,
+                self._directory,
+            )
+
+    def _start_options(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._cluster / "postmaster.opts").read_text()
+        return ""
+
+    def _refuse_half_restored(self) -> None:
+        if self._origin is None and (self._directory / RESTORING).exists():
+            raise EmbeddedDatabaseError(
+                f"A back-up is being restored into {self._directory}, or that was interrupted. Wait for it; or empty the "
+                "directory and run `kosminar restore` again."
+            )
 
     def _make_cluster(self, server_lock: int) -> None:
         """Make a new cluster under another name first: whatever interrupts this, the real name is whole or absent."""
@@ -225,27 +371,38 @@ class EmbeddedDatabase:
             shutil.rmtree(draft)
         draft.mkdir(mode=0o700)
         self._user.own(draft)
+        if self._origin is None:
+            self._make_empty(draft, server_lock)
+        else:
+            self._origin.fill(draft)
+        self._run(self.binaries / "initdb", "--sync-only", "-D", draft, kept=server_lock)
+        draft.rename(self._cluster)
+        sync_folder(self._directory)
+
+    def _make_empty(self, draft: Path, server_lock: int) -> None:
         locale = (
             ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
-            if major_version(self._binaries, self._user) >= 17  # The first with a provider of its own.
+            if major_version(self.binaries, self._user) >= 17  # The first with a provider of its own.
             else ("--locale=C.UTF-8",)
         )
         common = ("--encoding=UTF8", "--data-checksums", "--auth=peer", f"--username={NAME}", "--no-sync")
-        self._run(self._binaries / "initdb", "-D", draft, *common, *locale, kept=server_lock)
-        rules = (
-            f"# Written by Kosminar. Only root and the server's own user may enter.\nlocal all {NAME} peer map={NAME}\n"
-        )
-        self._run("tee", draft / "pg_hba.conf", stdin=rules)
-        names = "".join(f'{NAME} "{system_user}" {NAME}\n' for system_user in sorted({"root", self._user.name}))
-        self._run("tee", draft / "pg_ident.conf", stdin=names)
+        self._run(self.binaries / "initdb", "-D", draft, *common, *locale, kept=server_lock)
+        self._write_rules(draft)
         single = ("--single", "-D", draft, "-c", "exit_on_error=on", "template1")
-        self._run(self._binaries / "postgres", *single, stdin=f"CREATE DATABASE {NAME}\n", kept=server_lock)
-        self._run(self._binaries / "initdb", "--sync-only", "-D", draft, kept=server_lock)
-        draft.rename(self._cluster)
-        _sync_folder(self._directory)
+        self._run(self.binaries / "postgres", *single, stdin=f"CREATE DATABASE {NAME}\n", kept=server_lock)
+
+    def _write_rules(self, cluster: Path) -> bool:
+        """Who may enter, and as whom, for this machine's user and this version's needs; True if that was not so yet."""
+        names = "".join(f'{NAME} "{system_user}" {NAME}\n' for system_user in sorted({"root", self._user.name}))
+        changed = False
+        for file, content in ((cluster / "pg_hba.conf", RULES), (cluster / "pg_ident.conf", names)):
+            if not file.exists() or file.read_text() != content:
+                self._run("tee", file, stdin=content)
+                changed = True
+        return changed
 
     def _check_version(self) -> None:
-        major = major_version(self._binaries, self._user)
+        major = major_version(self.binaries, self._user)
         try:
             found = (self._cluster / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
@@ -255,7 +412,7 @@ class EmbeddedDatabase:
             ) from None
         if found != str(major):
             raise EmbeddedDatabaseError(
-                f"The database in {self._cluster} was made by PostgreSQL {found}, but {self._binaries} is version {major}. "
+                f"The database in {self._cluster} was made by PostgreSQL {found}, but {self.binaries} is version {major}. "
                 f"Dump it with version {found} (pg_dump), move the directory away, and restore the dump (pg_restore); or "
                 "run it with that version yourself and name it with --database-url or KOSMINAR_DATABASE_URL."
             )
@@ -291,7 +448,7 @@ class EmbeddedDatabase:
 
     def _request_stop(self) -> None:
         # Through pg_ctl and as the server's user: a number in a file that is not root's never tells root whom to signal.
-        self._user.run(self._binaries / "pg_ctl", "stop", "-W", "-D", self._cluster, "-m", "fast")
+        self._user.run(self.binaries / "pg_ctl", "stop", "-W", "-D", self._cluster, "-m", "fast")
 
     def _run(self, program: str | Path, *arguments: str | Path, stdin: str = "", kept: int | None = None) -> None:
         done = self._user.run(program, *arguments, stdin=stdin, kept_descriptor=kept)
@@ -318,6 +475,33 @@ class EmbeddedDatabase:
             f"{what} Its log, {self._log_file}, ends:\n{self._last_log_lines(10)}\n"
             "Put right what it names and start again, or name another PostgreSQL with KOSMINAR_DATABASE_URL."
         )
+
+
+@contextlib.contextmanager
+def kept_alive(database: EmbeddedDatabase) -> Iterator[None]:
+    """While this lasts, a server that dies is started again within a second or two of its last process's end.
+
+    A thread looks, because a start blocks. On leaving, a start under way is waited for.
+    """
+    leaving = threading.Event()
+    watch = threading.Thread(target=_revive_until, args=(database, leaving), name="revival", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        watch.join()
+
+
+def _revive_until(database: EmbeddedDatabase, leaving: threading.Event) -> None:
+    pause = REVIVAL_SECONDS
+    while not leaving.wait(pause):
+        try:
+            database.revive()
+            pause = REVIVAL_SECONDS
+        except (EmbeddedDatabaseError, OSError):
+            _log.exception("The embedded database cannot be started again; it is tried anew in a while.")
+            pause = REVIVAL_PAUSE_SECONDS
 
 
 class _Patience:
@@ -363,9 +547,9 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -380,11 +564,3 @@ def _working_folder(process: Path) -> Path | None:
 def _knock(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(str(folder / f".s.PGSQL.{PORT}"))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

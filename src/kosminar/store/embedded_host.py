@@ -21,9 +21,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 CLUSTER = "postgresql"
 """The folder inside the data directory that belongs to PostgreSQL alone."""
+
+ARCHIVE_FILE = "archive"
+"""The file inside the data directory that names the folder which its log is archived into."""
 
 MAJOR_VERSION_MIN = 15
 
@@ -48,13 +52,14 @@ class ServerUser:
     name: str
 
     def run(
-        self, *command: str | Path, stdin: str = "", kept_descriptor: int | None = None
+        self, *command: str | Path, stdin: str | IO[bytes] = "", kept_descriptor: int | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as this user, in a session of its own: Ctrl-C in the terminal is for Kosminar to answer."""
         own_user = self.uid == os.geteuid()
+        source: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
         return subprocess.run(  # noqa: S603  # Only PostgreSQL's and the shell's own programs come this way.
             command,
-            input=stdin,
+            **source,
             capture_output=True,
             text=True,
             check=False,
@@ -68,10 +73,26 @@ class ServerUser:
             extra_groups=None if own_user else [],
         )
 
+    def receive(self, source: Path, target: Path) -> None:
+        """Copy what a folder holds into another: read by the caller, written by this user, and so this user's."""
+        reading = ["tar", "-C", str(source), "-cf", "-", "."]
+        with subprocess.Popen(reading, stdout=subprocess.PIPE, cwd="/") as reader:  # noqa: S603  # No shell.
+            assert reader.stdout is not None
+            written = self.run("tar", "-C", target, "-xf", "-", stdin=reader.stdout)
+        if reader.returncode != 0 or written.returncode != 0:
+            raise EmbeddedDatabaseError(
+                f"{source} could not be copied to {target}; is the disk full, or a file unreadable? {written.stderr}"
+            )
+
     def own(self, path: Path) -> None:
         """Hand over what root has just made for this user; anyone else has made it as this user."""
         if os.geteuid() == 0:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def calling_user() -> ServerUser:
+    """The user that this process runs as; the database lets root in as well as its own."""
+    return _known_user(os.geteuid())
 
 
 def default_data_directory(environ: Mapping[str, str]) -> Path:
@@ -137,6 +158,50 @@ def prepare_data_directory(directory: Path, user: ServerUser) -> None:
         )
 
 
+def has_cluster(data_directory: Path) -> bool:
+    """Whether a database was ever made there."""
+    return (data_directory / CLUSTER).exists()
+
+
+def archive_folder(data_directory: Path, archive_directory: Path, user: ServerUser) -> Path:
+    """The folder in the archive for this data directory: the remembered one, or a new one that is then remembered.
+
+    One that is remembered and missing is left missing, because a disk that is not mounted looks the same: PostgreSQL
+    keeps what it could not archive until the folder is back.
+    """
+    remembered = remembered_archive(data_directory)
+    if remembered is not None:
+        folder = archive_directory / remembered.name
+        if folder.is_dir() or remembered == folder:
+            if remembered != folder:
+                _remember_archive(data_directory, folder, user)
+            return folder
+    try:
+        folder = _make_archive_folder(archive_directory, user)
+    except OSError as error:
+        raise EmbeddedDatabaseError(
+            f"The archive {archive_directory} cannot be used by user {user.name}, who runs the database: {error}. "
+            "Make it, as that user's, or choose another with KOSMINAR_ARCHIVE_DIR."
+        ) from error
+    _remember_archive(data_directory, folder, user)
+    return folder
+
+
+def remembered_archive(data_directory: Path) -> Path | None:
+    """The folder that the server of this data directory archives into, while it is told to."""
+    try:
+        with os.fdopen(os.open(data_directory / ARCHIVE_FILE, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            return Path(file.read())
+    except FileNotFoundError:
+        return None
+
+
+def forget_archive(data_directory: Path) -> None:
+    """Archiving ends. Told to archive again, the server begins a new folder, so that none ever has a gap."""
+    with contextlib.suppress(FileNotFoundError):
+        (data_directory / ARCHIVE_FILE).unlink()
+
+
 def closed_folder(path: Path, user: ServerUser) -> Path | None:
     """The first folder on the way to the path that the user may not enter, as far as the path exists.
 
@@ -184,14 +249,22 @@ def make_socket_directory(data_directory: Path, user: ServerUser) -> Path:
         directory.mkdir(mode=0o700)
         user.own(directory)
     except FileExistsError:
-        status = directory.lstat()
         # In /tmp anybody may have been here first, to listen in our place.
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != user.uid or stat.S_IMODE(status.st_mode) != 0o700:
+        if not private_folder(directory, user):
             raise EmbeddedDatabaseError(
                 f"{directory} is not a private folder of user {user.name}, so the database's socket would not be safe "
                 "there. Find out who made it and remove it, or set XDG_RUNTIME_DIR to a folder of your own."
             ) from None
     return directory
+
+
+def private_folder(path: Path, user: ServerUser) -> bool:
+    """Whether there is a real folder of that name which nobody but the user, and root, can enter or change."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == user.uid and stat.S_IMODE(status.st_mode) == 0o700
 
 
 def _known_user(uid: int) -> ServerUser:
@@ -286,6 +359,45 @@ def _system_binaries() -> Iterator[Path]:
     yield from sorted(Path("/usr/lib/postgresql").glob("[0-9][0-9]/bin"), reverse=True)
     if (pg_config := shutil.which("pg_config")) is not None:
         yield Path(subprocess.check_output([pg_config, "--bindir"], text=True).strip())  # noqa: S603
+
+
+def _make_archive_folder(archive_directory: Path, user: ServerUser) -> Path:
+    """Make a private folder of a new name; as the server's user where that user may, because what is there is its own."""
+    if (closed := closed_folder(archive_directory, user)) is not None:
+        raise PermissionError(f"it may not enter {closed}")
+    if os.geteuid() == 0 and archive_directory.stat().st_uid == 0:
+        folder = Path(tempfile.mkdtemp(prefix="kosminar-", dir=archive_directory))
+        user.own(folder)
+    else:
+        made = user.run("mktemp", "-d", archive_directory / "kosminar-XXXXXXXXXX")
+        if made.returncode != 0:
+            raise OSError(made.stderr.strip())
+        folder = Path(made.stdout.rstrip("\n"))
+    sync_folder(archive_directory)
+    return folder
+
+
+def _remember_archive(data_directory: Path, folder: Path, user: ServerUser) -> None:
+    draft = data_directory / f"{ARCHIVE_FILE}.new"
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(str(folder))
+        file.flush()
+        os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), user.uid, user.gid)
+    draft.replace(data_directory / ARCHIVE_FILE)
+    sync_folder(data_directory)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _usable(binaries: Path, user: ServerUser) -> bool:

@@ -274,6 +274,7 @@ def _programme(
     target = Target(
         target_id=row["target_id"],
         name=row["target_name"],
+        description=row["target_description"],
         measure=Measure(
             Entity(row["target_entity"]), MeasureType(row["target_type"]), row["event_name"], row["attribute_name"]
         ),

@@ -1,28 +1,244 @@
-"""Walks through all customers for the audit, a page of one bucket and organisation at a time."""
+"""What the audit reads: customers a page at a time, and their rows as they are stored, column by column.
 
-from datetime import datetime
-from itertools import groupby
-from typing import Final
+Rows stay rows here, because a row that makes no sense must be reported and never stop the one who reads it. What is in
+the accepted commands and activities is read by their own modules.
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerRange
 
 QUERIES: Final = load("recount")
+EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
+# Of strays in one bucket; more of them say nothing more.
+STRAY_COUNT_MAX: Final = 1_000
 
 
-async def list_page(
-    connection: Connection, bucket: int, *, after: tuple[int, int], limit: int
-) -> list[tuple[CustomerRange, dict[int, datetime]]]:
-    """The next customers of the bucket after (organisation id, customer id): ranges, and when each in them changed."""
-    rows = await QUERIES["list_customer_page"].rows(
-        connection, bucket=bucket, after_organisation=after[0], after_customer=after[1], limit=limit
+class Bounds(NamedTuple):
+    """Customers after one (organisation id, customer id) up to another one, the last included."""
+
+    after: tuple[int, int]
+    last: tuple[int, int]
+
+
+class CustomerRow(NamedTuple):
+    """A customer without the names."""
+
+    organisation_id: int
+    customer_id: int
+    sequence: int
+    notification_number: int
+    changed_at: datetime
+    created_at: datetime
+    external_id: str | None
+    mobile: str | None
+    email: str | None
+
+
+class OrganisationState(NamedTuple):
+    """An organisation's clock and definitions; `settled_version` belongs to `settled_at`."""
+
+    test_clock: bool
+    clock_at: datetime
+    settled_at: datetime
+    settled_version: int
+    definitions_version: int
+
+
+class EnrolmentRow(NamedTuple):
+    """What an enrolment says beside its key."""
+
+    method: str
+    starts_at: datetime
+    ends_at: datetime | None
+    first_period_number: int
+
+
+class ProgressRow(NamedTuple):
+    """What a period's progress says beside its key."""
+
+    value: Decimal
+    target_value: Decimal
+    achieved_at: datetime | None
+    achieved_recorded_at: datetime | None
+    days: tuple[date, ...]
+    rewarded: bool
+    forfeited: bool
+    settled: bool
+    awaits_end: bool
+
+
+class StreakRow(NamedTuple):
+    """What a run of a streak says beside its key."""
+
+    starts_at: datetime | None
+    ends_at: datetime | None
+    met: tuple[int, ...]
+    reached: tuple[int, ...]
+    broken_number: int
+    watch_number: int | None
+
+
+class RewardRow(NamedTuple):
+    """What a reward says beside its key."""
+
+    kind: str
+    points: Decimal | None
+    text: str | None
+    allocation: str
+    state: str
+    reason: str | None
+    earned_at: datetime
+    sequence: int
+    handed_over: bool
+
+
+class Place(NamedTuple):
+    """Where a customer's row stands: its table, and what its key says beside the customer."""
+
+    table: str
+    target_id: int
+    numbers: tuple[int, ...]
+
+
+StoredRow = EnrolmentRow | ProgressRow | StreakRow | RewardRow
+
+
+class NotificationRow(NamedTuple):
+    """A notification without what it says."""
+
+    number: int
+    name: str
+    target_id: int
+    period_id: int | None
+    reward_id: str | None
+    at: datetime
+
+
+class IdentifierRow(NamedTuple):
+    """An identifier that was found in a bucket."""
+
+    organisation_id: int
+    type: str
+    value: str
+    customer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Rows of a table that hang on nothing."""
+
+    table: str
+    organisation_id: int
+    customer_id: int
+    row_count: int
+
+
+async def list_page(connection: Connection, bucket: int, within: Bounds, *, limit: int) -> list[CustomerRow]:
+    """The next customers of the bucket, in order."""
+    rows = await QUERIES["list_customer_page"].rows(connection, bucket=bucket, limit=limit, **_bounds(within))
+    return [CustomerRow(*row) for row in rows]
+
+
+async def count_customers(connection: Connection, within: Bounds) -> int:
+    return int(await QUERIES["count_customers"].value(connection, **_bounds(within)))
+
+
+async def find_organisation(connection: Connection, organisation_id: int) -> OrganisationState | None:
+    row = await QUERIES["find_organisation_state"].row(connection, organisation_id=organisation_id)
+    return None if row is None else OrganisationState(*row)
+
+
+async def list_rows(connection: Connection, within: CustomerRange) -> list[tuple[int, Place, StoredRow]]:
+    """Everything that the accepted commands and activities made of a range of customers, by customer id."""
+    bounds = within.bounds()
+    rows: list[tuple[int, Place, StoredRow]] = []
+    for customer_id, target_id, number, *columns in await QUERIES["list_enrolment_rows"].rows(connection, **bounds):
+        rows.append((customer_id, Place("enrolment", target_id, (number,)), EnrolmentRow(*columns)))
+    for row in await QUERIES["list_progress_rows"].rows(connection, **bounds):
+        customer_id, target_id, period_id, run, value, target_value, achieved, recorded, days, *flags = row
+        progress = ProgressRow(value, target_value, achieved, recorded, tuple(days), *flags)
+        rows.append((customer_id, Place("progress", target_id, (period_id, run)), progress))
+    for row in await QUERIES["list_streak_rows"].rows(connection, **bounds):
+        customer_id, target_id, run, starts_at, ends_at, met, reached, *numbers = row
+        streak = StreakRow(starts_at, ends_at, tuple(met), tuple(reached), *numbers)
+        rows.append((customer_id, Place("streak", target_id, (run,)), streak))
+    for row in await QUERIES["list_reward_rows"].rows(connection, **bounds):
+        customer_id, target_id, period_id, level_id, run, definition_id, *columns = row
+        place = Place("reward", target_id, (period_id, level_id, run, definition_id))
+        rows.append((customer_id, place, RewardRow(*columns)))
+    return rows
+
+
+async def list_notifications(connection: Connection, within: CustomerRange) -> list[tuple[int, NotificationRow]]:
+    """A range of customers' notifications by customer id, in the order of their numbers."""
+    return [
+        (customer_id, NotificationRow(*columns))
+        for customer_id, *columns in await QUERIES["list_notification_rows"].rows(connection, **within.bounds())
+    ]
+
+
+async def list_identifiers(
+    connection: Connection, bucket: int, *, after: tuple[int, str, str], last_organisation: int, limit: int
+) -> list[IdentifierRow]:
+    """The next identifiers of the bucket, in order."""
+    rows = await QUERIES["list_identifier_page"].rows(
+        connection,
+        bucket=bucket,
+        after_organisation=after[0],
+        after_type=after[1],
+        after_value=after[2],
+        last_organisation=last_organisation,
+        limit=limit,
     )
-    page = []
-    for organisation_id, group in groupby(rows, key=lambda row: row["organisation_id"]):
-        changed = {row["customer_id"]: row["changed_at"] for row in group}
-        page.append((CustomerRange(bucket, organisation_id, min(changed), max(changed)), changed))
-    return page
+    return [IdentifierRow(*row) for row in rows]
 
 
-async def count_customers(connection: Connection) -> int:
-    return int(await QUERIES["count_customers"].value(connection))
+async def list_identifiers_of(
+    connection: Connection, organisation_id: int, customer_id: int
+) -> list[tuple[int, IdentifierRow]]:
+    """One customer's identifiers with the bucket in which each was found. Reads all of the organisation's."""
+    rows = await QUERIES["list_identifiers_of_customer"].rows(
+        connection, buckets=EVERY_BUCKET, organisation_id=organisation_id, customer_id=customer_id
+    )
+    return [(row["bucket"], IdentifierRow(organisation_id, row["type"], row["value"], customer_id)) for row in rows]
+
+
+async def list_customers_named(connection: Connection, named: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+    """By (organisation id, customer id): the external id, mobile and e-mail of those that are there."""
+    rows = await QUERIES["list_customers_named"].rows(
+        connection,
+        buckets=[bucket_of_customer(*one) for one in named],
+        organisation_ids=[organisation_id for organisation_id, _ in named],
+        customer_ids=[customer_id for _, customer_id in named],
+    )
+    return {(organisation_id, customer_id): tuple(said) for organisation_id, customer_id, *said in rows}
+
+
+async def list_strays(
+    connection: Connection, bucket: int, *, first_organisation: int, last_organisation: int
+) -> list[Stray]:
+    """Rows of the bucket whose customer, or notification, is not there."""
+    rows = await QUERIES["list_strays"].rows(
+        connection,
+        bucket=bucket,
+        first_organisation=first_organisation,
+        last_organisation=last_organisation,
+        limit=STRAY_COUNT_MAX,
+    )
+    return [Stray(*row) for row in rows]
+
+
+def _bounds(within: Bounds) -> dict[str, int]:
+    return {
+        "after_organisation": within.after[0],
+        "after_customer": within.after[1],
+        "last_organisation": within.last[0],
+        "last_customer": within.last[1],
+    }

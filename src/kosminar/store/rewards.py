@@ -1,29 +1,16 @@
 """The ledger of rewards: one row for each reward for ever, with its state and reason."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from kosminar.core.reward import Allocation, RewardKind, RewardState, reward_id
+from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState, reward_id
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
 
 QUERIES: Final = load("rewards")
-
-
-class RewardKey(NamedTuple):
-    """What makes a reward one: for a period (run 1 always) or for a level of a run; the other id is 0."""
-
-    target_id: int
-    period_id: int
-    level_id: int
-    run: int
-    reward_definition_id: int
-
-
-FIRST_REWARD_KEY: Final = RewardKey(0, 0, 0, 0, 0)
 
 
 class RewardGivenTwice(Exception):
@@ -42,6 +29,21 @@ class Reward:
     reason: str | None
     earned_at: datetime
     sequence: int
+    # Somebody subscribed to its hand-over when it was earned.
+    handed_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedReport:
+    """What was reported of a reward, with its place in the customer's order; it has changed the reward's state."""
+
+    customer: CustomerKey
+    sequence: int
+    key: RewardKey
+    outcome: RewardState
+    reason: str | None
+    at: datetime
+    reported_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,7 @@ class ShownReward:
     period_name: str | None
 
     def public_id(self, customer_id: int) -> str:
-        key = self.reward.key
-        return reward_id(
-            customer_id=customer_id,
-            target_id=key.target_id,
-            period_id=key.period_id or None,
-            level_id=key.level_id or None,
-            run=key.run,
-            definition_id=key.reward_definition_id,
-        )
+        return reward_id(customer_id, self.reward.key)
 
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
@@ -69,11 +63,7 @@ async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Rewa
     written = await QUERIES["save_rewards"].run(
         connection,
         **places([customer for customer, _ in rewards]),
-        target_ids=[reward.key.target_id for _, reward in rewards],
-        period_ids=[reward.key.period_id for _, reward in rewards],
-        level_ids=[reward.key.level_id for _, reward in rewards],
-        runs=[reward.key.run for _, reward in rewards],
-        reward_definition_ids=[reward.key.reward_definition_id for _, reward in rewards],
+        **_keys([reward.key for _, reward in rewards]),
         kinds=[reward.kind.value for _, reward in rewards],
         points=[None if isinstance(reward.value, str) else reward.value for _, reward in rewards],
         texts=[reward.value if isinstance(reward.value, str) else None for _, reward in rewards],
@@ -82,9 +72,62 @@ async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Rewa
         reasons=[reward.reason for _, reward in rewards],
         earned_ats=[reward.earned_at for _, reward in rewards],
         sequences=[reward.sequence for _, reward in rewards],
+        handed_overs=[reward.handed_over for _, reward in rewards],
     )
     if written != f"INSERT 0 {len(rewards)}":
         raise RewardGivenTwice("a reward that was given before would have been given again")
+
+
+async def list_by_key(
+    connection: Connection, wanted: Iterable[tuple[CustomerKey, RewardKey]]
+) -> dict[tuple[CustomerKey, RewardKey], Reward]:
+    """Those that are there."""
+    asked = list(wanted)
+    rows = await QUERIES["list_rewards_by_key"].rows(
+        connection, **places([customer for customer, _ in asked]), **_keys([key for _, key in asked])
+    )
+    found = ((CustomerKey.of(row["organisation_id"], row["customer_id"]), _reward(row)) for row in rows)
+    return {(customer, reward.key): reward for customer, reward in found}
+
+
+async def save_reports(
+    connection: Connection, reports: Sequence[AcceptedReport], moved: Mapping[tuple[CustomerKey, RewardKey], Reward]
+) -> None:
+    """What was reported, and the rewards as they stand now."""
+    await QUERIES["insert_reward_reports"].run(
+        connection,
+        **places([report.customer for report in reports]),
+        **_keys([report.key for report in reports]),
+        sequences=[report.sequence for report in reports],
+        outcomes=[report.outcome.value for report in reports],
+        reasons=[report.reason for report in reports],
+        ats=[report.at for report in reports],
+        reported_bys=[report.reported_by for report in reports],
+    )
+    await QUERIES["move_rewards"].run(
+        connection,
+        **places([customer for customer, _ in moved]),
+        **_keys([key for _, key in moved]),
+        states=[reward.state.value for reward in moved.values()],
+        reasons=[reward.reason for reward in moved.values()],
+    )
+
+
+async def list_reports_of_range(connection: Connection, within: CustomerRange) -> list[AcceptedReport]:
+    """A range of customers' reports, each customer's in the order of acceptance."""
+    rows = await QUERIES["list_reward_reports_of_customers"].rows(connection, **within.bounds())
+    return [
+        AcceptedReport(
+            customer=CustomerKey(within.bucket, within.organisation_id, row["customer_id"]),
+            sequence=row["sequence"],
+            key=_key(row),
+            outcome=RewardState(row["outcome"]),
+            reason=row["reason"],
+            at=row["at"],
+            reported_by=row["reported_by"],
+        )
+        for row in rows
+    ]
 
 
 async def list_page(
@@ -111,17 +154,23 @@ async def list_page(
     ]
 
 
-async def list_of_range(connection: Connection, within: CustomerRange) -> dict[int, list[Reward]]:
-    """A range of customers' rewards, by customer id."""
-    ledgers: dict[int, list[Reward]] = {}
-    for row in await QUERIES["list_rewards_of_customers"].rows(connection, **within.bounds()):
-        ledgers.setdefault(row["customer_id"], []).append(_reward(row))
-    return ledgers
+def _keys(keys: Sequence[RewardKey]) -> dict[str, list[int]]:
+    return {
+        "target_ids": [key.target_id for key in keys],
+        "period_ids": [key.period_id for key in keys],
+        "level_ids": [key.level_id for key in keys],
+        "runs": [key.run for key in keys],
+        "reward_definition_ids": [key.reward_definition_id for key in keys],
+    }
+
+
+def _key(row: Any) -> RewardKey:
+    return RewardKey(row["target_id"], row["period_id"], row["level_id"], row["run"], row["reward_definition_id"])
 
 
 def _reward(row: Any) -> Reward:
     return Reward(
-        key=RewardKey(row["target_id"], row["period_id"], row["level_id"], row["run"], row["reward_definition_id"]),
+        key=_key(row),
         kind=RewardKind(row["kind"]),
         value=row["text"] if row["points"] is None else row["points"],
         allocation=Allocation(row["allocation"]),
@@ -129,4 +178,5 @@ def _reward(row: Any) -> Reward:
         reason=row["reason"],
         earned_at=row["earned_at"],
         sequence=row["sequence"],
+        handed_over=row["handed_over"],
     )

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kosminar.core import milestone, streak
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
+from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
 from kosminar.store.queries import Connection, load
@@ -71,6 +72,7 @@ class LockedCustomer:
     """What the customer row remembers; whoever has one holds the lock."""
 
     sequence: int
+    notification_number: int
     changed_at: datetime
 
 
@@ -98,7 +100,9 @@ async def lock_customers(connection: Connection, keys: Iterable[CustomerKey]) ->
     """Lock the customers that exist, in key order; the unknown ones are simply not in the answer."""
     rows = await QUERIES["lock_customers"].rows(connection, **places(sorted(keys)))
     return {
-        CustomerKey.of(row["organisation_id"], row["customer_id"]): LockedCustomer(row["sequence"], row["changed_at"])
+        CustomerKey.of(row["organisation_id"], row["customer_id"]): LockedCustomer(
+            row["sequence"], row["notification_number"], row["changed_at"]
+        )
         for row in rows
     }
 
@@ -109,6 +113,7 @@ async def save_customers(connection: Connection, customers: Mapping[CustomerKey,
         connection,
         **places(keys),
         sequences=[customers[key].sequence for key in keys],
+        notification_numbers=[customers[key].notification_number for key in keys],
         changed_ats=[customers[key].changed_at for key in keys],
     )
 
@@ -347,6 +352,31 @@ async def list_customers_with_broken_streaks(
         limit=limit,
     )
     return [(row["customer_id"], row["target_id"]) for row in rows]
+
+
+async def list_customers_to_tell_of_end(
+    connection: Connection,
+    organisation_id: int,
+    target_id: int,
+    period: Period,
+    *,
+    bucket: int,
+    after: int,
+    limit: int,
+) -> list[int]:
+    """Who of a bucket was in the period at its end and was not told so yet, by id, what comes after one."""
+    rows = await QUERIES["list_customers_to_tell_of_end"].rows(
+        connection,
+        organisation_id=organisation_id,
+        target_id=target_id,
+        period_id=period.period_id,
+        number=period.number,
+        ended_at=period.ends_at,
+        bucket=bucket,
+        after=after,
+        limit=limit,
+    )
+    return [row["customer_id"] for row in rows]
 
 
 def _key(row: Any) -> StandingKey:

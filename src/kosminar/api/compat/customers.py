@@ -8,7 +8,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from kosminar.api.answer import Answer, native
+from kosminar.api.answer import Answer, native, refusal
+from kosminar.api.idempotency import keep, repeated
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, refuse_faults
 from kosminar.core.access import Level, Resource
 from kosminar.core.customer import (
@@ -16,6 +17,7 @@ from kosminar.core.customer import (
     NAME_LENGTH_MAX,
     IdentifierType,
     NewCustomer,
+    Registration,
     Status,
     read_identifier,
 )
@@ -23,6 +25,7 @@ from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.engine import registration
 from kosminar.engine.house import House
+from kosminar.store.queries import Connection
 
 
 class Source(StrEnum):
@@ -56,9 +59,19 @@ async def post_customer(house: House, call: Call) -> Answer:
     """Registers one profile; one that exists is answered like a new one, with a warning."""
     new = _read_profile(call.fields())
     now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
-    (result,) = await registration.register(house.pool, call.organisation_id, [new], now)
+
+    async def work(connection: Connection) -> Answer:
+        if (earlier := await repeated(connection, call)) is not None:
+            return earlier
+        (result,) = await registration.register_in(connection, call.organisation_id, [new], now)
+        return await keep(connection, call, _answer(result))
+
+    return await registration.in_one_transaction(house.pool, work)
+
+
+def _answer(result: Registration) -> Answer:
     if result.code is not None:
-        raise Refused(Complaint.of(result.code, result.message))
+        return refusal(Complaint.of(result.code, result.message))
     warnings = [Complaint.of(Code.CUSTOMER_EXISTS)] if result.status is Status.EXISTS else []
     return native(
         {
@@ -185,7 +198,7 @@ CUSTOMER_QUERY: Final = (
     ),
     Parameter(
         name="identifierValue",
-        schema={"type": "string"},
+        schema={"type": "string", "minLength": 1},
         about="The value; of a mobile number only the digits matter.",
         required=True,
     ),

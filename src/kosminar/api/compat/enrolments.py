@@ -5,9 +5,11 @@ engine's. Bodies: an array of exactly one object, a bare object too (decision 2)
 """
 
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from kosminar.api.answer import Answer, envelope
+from kosminar.api.idempotency import answer_of, kept
 from kosminar.api.operation import Call, Operation, Refused, Schema, enveloped, malformed, refuse_faults
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX, amount_of
@@ -64,8 +66,12 @@ def _balance(value: Json) -> Decimal:
 
 async def _submit(house: House, call: Call, customer_id: int, command: Enrol | UnEnrol) -> Answer:
     change = EnrolmentChange(call.ids["targetGroupId"], call.ids["targetId"], command, asked_by=call.caller.name)
-    outcome = await house.writer.submit_one(Request(call.organisation_id, customer_id, change))
-    assert isinstance(outcome, EnrolmentOutcome)
+    render = partial(_answer, customer_id)
+    request = Request(call.organisation_id, customer_id, change, request_id=call.request_id, kept=kept(call, render))
+    return answer_of(await house.writer.submit_one(request), render)
+
+
+def _answer(customer_id: int, outcome: EnrolmentOutcome) -> Answer:
     if outcome.errors:
         return envelope(None, errors=[Complaint.of(code) for code in outcome.errors])
     return envelope(customer_id, warnings=[Complaint.of(code) for code in outcome.warnings])
@@ -101,6 +107,9 @@ ENROL_BODY: Final = _body(
         },
         "initialBalance": {
             "type": ["number", "string", "null"],
+            "minimum": 0,
+            "maximum": 999_999_999_999.999,
+            "pattern": r"^[0-9]{1,12}(\.[0-9]+)?$",
             "description": "The value to start from, three places. null resumes the period that was left. "
             "Ignored with a warning on a streak.",
         },

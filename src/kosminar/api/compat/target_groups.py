@@ -11,6 +11,7 @@ from kosminar.api.answer import Answer, envelope, refusal
 from kosminar.api.compat import target_group_schemas as schemas
 from kosminar.api.compat.dates import first_day, last_day, last_instant, milliseconds, twins
 from kosminar.api.compat.definitions import read_definition
+from kosminar.api.idempotency import keep, repeated
 from kosminar.api.operation import Call, Operation, Parameter, Refused
 from kosminar.core.access import Level, Resource
 from kosminar.core.clock import clock_now
@@ -36,6 +37,8 @@ async def post_target_group(house: House, call: Call) -> Answer:
         return refusal(*complaints)
     async with house.pool.acquire() as connection, connection.transaction():
         await programmes.lock_definitions(connection, call.organisation_id)
+        if (earlier := await repeated(connection, call)) is not None:
+            return earlier
         taken = await programmes.find_taken_names(connection, call.organisation_id, definition)
         if any(taken):
             paths = [path for path, is_taken in zip(("name", "targets[0].name"), taken, strict=True) if is_taken]
@@ -51,7 +54,7 @@ async def post_target_group(house: House, call: Call) -> Answer:
         )
         stored = await programmes.find(connection, call.organisation_id, target_group_id)
         assert stored is not None, "inserted in this transaction"
-    return envelope(shown(stored, change.at), status=201)
+        return await keep(connection, call, envelope(shown(stored, change.at), status=201))
 
 
 async def list_target_groups(house: House, call: Call) -> Answer:

@@ -6,11 +6,13 @@ content is a conflict (decision 21). Always works in the caller's own organisati
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
-from kosminar.api.answer import Answer, native
+from kosminar.api.answer import Answer, native, refusal
 from kosminar.api.compat.customers import CUSTOMER_QUERY, named_customer
-from kosminar.api.operation import Call, Operation, Refused, Schema, refuse_faults
+from kosminar.api.idempotency import answer_of, kept
+from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
 from kosminar.core.activity import TRANSACTION, UNDATED, Activity
@@ -45,14 +47,18 @@ async def post_transaction(house: House, call: Call) -> Answer:
         occurred_at = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
         attributes[UNDATED] = True
     activity = Activity(f"bill:{bill_number}", TRANSACTION, occurred_at, attributes)
-    outcome = await house.writer.submit_one(Request(call.organisation_id, customer_id, activity))
-    assert isinstance(outcome, ActivityOutcome)
+    render = partial(_answer, stable_number(call.organisation_id, customer_id, activity.activity_id))
+    request = Request(call.organisation_id, customer_id, activity, request_id=call.request_id, kept=kept(call, render))
+    return answer_of(await house.writer.submit_one(request), render)
+
+
+def _answer(created_id: int, outcome: ActivityOutcome) -> Answer:
     if outcome.code is not None and outcome.code is not Code.ACTIVITY_TOO_LATE:
-        raise Refused(Complaint.of(outcome.code))
+        return refusal(Complaint.of(outcome.code))
     warnings = [] if outcome.code is None else [Complaint.of(outcome.code)]
     return native(
         {
-            "createdId": stable_number(call.organisation_id, customer_id, activity.activity_id),
+            "createdId": created_id,
             "warnings": [{"code": int(warning.code), "message": warning.message} for warning in warnings],
             "errors": [],
             "sideEffects": [shown(fact) for fact in outcome.facts],
@@ -78,7 +84,12 @@ def _not_negative(value: Json) -> Decimal:
     return amount
 
 
-AMOUNT: Final[Schema] = {"type": ["number", "string"]}
+AMOUNT: Final[Schema] = {
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": 999_999_999_999.999,
+    "pattern": r"^[0-9]{1,12}(\.[0-9]+)?$",
+}
 BILL: Final[Schema] = {
     "type": "object",
     "required": ["type", "billNumber", "billAmount"],

@@ -4,9 +4,12 @@ A result is accepted (recorded, whether or not anything counted it), duplicate (
 or rejected with a code; a rejected one leaves its id free. Ids are unique per organisation and customer, for ever.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native
+from kosminar.api.idempotency import item_of, kept_item
 from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
@@ -28,14 +31,20 @@ async def post_activities(house: House, call: Call) -> Answer:
     refuse_faults(fields.faults)
     zone = await house.zones.of(call.organisation_id)
     read = [read_activity(item, f"activities[{index}]", zone) for index, item in enumerate(items)]
+    renders = [partial(_result, item) for item in items]
     outcomes = iter(
-        await house.writer.submit(Request(call.organisation_id, *one) for one in read if isinstance(one, tuple))
+        await house.writer.submit(
+            Request(call.organisation_id, *one, request_id=call.request_id, kept=kept_item(call, index, renders[index]))
+            for index, one in enumerate(read)
+            if isinstance(one, tuple)
+        )
     )
     results = [
-        _result(item, next(outcomes)) if isinstance(one, tuple) else _faulty(item, one)
-        for item, one in zip(items, read, strict=True)
+        item_of(next(outcomes), render) if isinstance(one, tuple) else _faulty(item, one)
+        for item, one, render in zip(items, read, renders, strict=True)
     ]
-    return native({"results": results})
+    spoiled = any(result["code"] == Code.INTERNAL_ERROR for result in results)
+    return replace(native({"results": results}), final=not spoiled)
 
 
 def _batch(value: Json) -> list[Json]:

@@ -7,6 +7,7 @@ What is decided about each: core/customer.py.
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native
+from kosminar.api.idempotency import keep, repeated
 from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.core import customer
 from kosminar.core.access import Level, Resource
@@ -17,6 +18,7 @@ from kosminar.core.period import Fault
 from kosminar.engine import registration
 from kosminar.engine.house import House
 from kosminar.engine.registration import BATCH_COUNT_MAX
+from kosminar.store.queries import Connection
 
 
 async def post_customers(house: House, call: Call) -> Answer:
@@ -27,9 +29,15 @@ async def post_customers(house: House, call: Call) -> Answer:
     now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
     read = [_read(item, f"customers[{index}]") for index, item in enumerate(items)]
     faultless = [new for new in read if isinstance(new, NewCustomer)]
-    decided = iter(await registration.register(house.pool, call.organisation_id, faultless, now))
-    results = [one if isinstance(one, Registration) else next(decided) for one in read]
-    return native({"results": [_shown(result) for result in results]})
+
+    async def work(connection: Connection) -> Answer:
+        if (earlier := await repeated(connection, call)) is not None:
+            return earlier
+        decided = iter(await registration.register_in(connection, call.organisation_id, faultless, now))
+        results = [one if isinstance(one, Registration) else next(decided) for one in read]
+        return await keep(connection, call, native({"results": [_shown(result) for result in results]}))
+
+    return await registration.in_one_transaction(house.pool, work)
 
 
 def _batch(value: Json) -> list[Json]:

@@ -1,10 +1,16 @@
-"""A customer's rewards, each with its state and the reason for it."""
+"""A customer's rewards, each with its state and the reason for it; and the word of whoever hands them over.
 
+A reward that somebody subscribed to is pending until that somebody has answered: by the status of the delivery, or
+here. A word given may be corrected; what was reversed stays so (decisions 22, 27).
+"""
+
+from functools import partial
 from typing import Any, Final
 
-from kosminar.api.answer import Answer, native
+from kosminar.api.answer import Answer, native, problem
+from kosminar.api.idempotency import answer_of, kept
 from kosminar.api.known import require_customer
-from kosminar.api.operation import Call, Operation, Schema
+from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.page import (
     BIGINT_MAX,
     CURSOR,
@@ -16,10 +22,20 @@ from kosminar.api.v1.page import (
     write_cursor,
 )
 from kosminar.core.access import Level, Resource
-from kosminar.core.reward import Allocation, RewardKind, RewardState
+from kosminar.core.errors import MESSAGES, Code
+from kosminar.core.reward import (
+    FIRST_REWARD_KEY,
+    Allocation,
+    RewardKey,
+    RewardKind,
+    RewardState,
+    parse_reward_id,
+    reward_id,
+)
+from kosminar.engine.change import ReportOutcome, Request, RewardReport
 from kosminar.engine.house import House
 from kosminar.store import rewards
-from kosminar.store.rewards import FIRST_REWARD_KEY, RewardKey, ShownReward
+from kosminar.store.rewards import ShownReward
 from kosminar.store.standings import CustomerKey
 
 # Target, period, level, run and reward definition.
@@ -63,6 +79,64 @@ async def list_rewards(house: House, call: Call) -> Answer:
     return native({"data": [shown(key.customer_id, reward) for reward in found[:limit]], "next": following})
 
 
+async def report_issued(house: House, call: Call) -> Answer:
+    """The reward has reached the customer."""
+    return await _report(house, call, RewardState.ISSUED, None)
+
+
+async def report_failed(house: House, call: Call) -> Answer:
+    """The reward could not be handed over; reported issued later, it has been after all."""
+    return await _report(house, call, RewardState.FAILED, _reason(call))
+
+
+async def report_reversed(house: House, call: Call) -> Answer:
+    """The reward is taken back, for good; its row and everything that was reported stay."""
+    return await _report(house, call, RewardState.REVERSED, _reason(call))
+
+
+def _reason(call: Call) -> str:
+    fields = call.fields()
+    reason = fields.text("reason", max_length=REASON_LENGTH_MAX)
+    refuse_faults(fields.faults)
+    return reason
+
+
+async def _report(house: House, call: Call, outcome: RewardState, reason: str | None) -> Answer:
+    named = parse_reward_id(call.names["rewardId"])
+    if named is None:
+        return problem(404, Code.UNKNOWN_REWARD, MESSAGES[Code.UNKNOWN_REWARD])
+    customer_id, key = named
+    report = RewardReport(key, outcome, reason, reported_by=call.caller.name)
+    render = partial(_reported, customer_id)
+    request = Request(call.organisation_id, customer_id, report, request_id=call.request_id, kept=kept(call, render))
+    return answer_of(await house.writer.submit_one(request), render)
+
+
+def _reported(customer_id: int, outcome: ReportOutcome) -> Answer:
+    if outcome.errors:
+        code = outcome.errors[0]
+        return problem(404 if code is Code.UNKNOWN_REWARD else 409, code, MESSAGES[code])
+    assert outcome.reward is not None, "a report without an error has its reward"
+    reward = outcome.reward
+    return native({"rewardId": reward_id(customer_id, reward.key), "state": reward.state, "reason": reward.reason})
+
+
+REWARD_ID: Final = "[0-9]{1,19}-[0-9]{1,19}-[PL][0-9]{1,19}-[0-9]{1,10}-[0-9]{1,19}"
+REASON_LENGTH_MAX: Final = 500
+REPORTED: Final[Schema] = {
+    "type": "object",
+    "required": ["rewardId", "state", "reason"],
+    "properties": {
+        "rewardId": {"type": "string"},
+        "state": {"type": "string", "enum": list(RewardState)},
+        "reason": {"type": ["string", "null"]},
+    },
+}
+REASON: Final[Schema] = {
+    "type": "object",
+    "required": ["reason"],
+    "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": REASON_LENGTH_MAX}},
+}
 REWARD: Final[Schema] = {
     "type": "object",
     "required": [
@@ -108,5 +182,40 @@ OPERATIONS: Final = (
         response=page_schema(REWARD),
         statuses=(200, 404),
         query=(CURSOR, LIMIT),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/rewards/{rewardId}/issued",
+        function=report_issued,
+        summary="Report that a reward was handed over",
+        resource=Resource.REWARDS,
+        level=Level.WRITE,
+        response=REPORTED,
+        statuses=(200, 404, 409),
+        patterns={"rewardId": REWARD_ID},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/rewards/{rewardId}/failed",
+        function=report_failed,
+        summary="Report that a reward could not be handed over",
+        resource=Resource.REWARDS,
+        level=Level.WRITE,
+        request=REASON,
+        response=REPORTED,
+        statuses=(200, 404, 409),
+        patterns={"rewardId": REWARD_ID},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/rewards/{rewardId}/reversed",
+        function=report_reversed,
+        summary="Take a reward back",
+        resource=Resource.REWARDS,
+        level=Level.WRITE,
+        request=REASON,
+        response=REPORTED,
+        statuses=(200, 404, 409),
+        patterns={"rewardId": REWARD_ID},
     ),
 )

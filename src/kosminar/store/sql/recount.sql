@@ -1,9 +1,10 @@
 -- list_customer_page
--- The next customers of a bucket, of any organisation: the audit walks through all of them.
-SELECT organisation_id, customer_id, changed_at
+-- The next customers of a bucket, up to one: the audit walks through all of them, of any organisation.
+SELECT organisation_id, customer_id, sequence, notification_number, changed_at, created_at, external_id, mobile, email
   FROM customer
  WHERE bucket = :bucket
    AND (organisation_id, customer_id) > (:after_organisation, :after_customer)
+   AND (organisation_id, customer_id) <= (:last_organisation, :last_customer)
  ORDER BY organisation_id, customer_id
  LIMIT :limit
 
@@ -11,3 +12,116 @@ SELECT organisation_id, customer_id, changed_at
 -- How many there are to go through.
 SELECT count(*)
   FROM customer
+ WHERE (organisation_id, customer_id) > (:after_organisation, :after_customer)
+   AND (organisation_id, customer_id) <= (:last_organisation, :last_customer)
+
+-- find_organisation_state
+-- Where an organisation's time and definitions stand, in the snapshot of the page.
+SELECT test_clock, clock_at, settled_at, settled_version, definitions_version
+  FROM organisation
+ WHERE organisation_id = :organisation_id
+
+-- list_enrolment_rows
+-- A range of customers' enrolments, each column of them.
+SELECT customer_id, target_id, number, method, starts_at, ends_at, first_period_number
+  FROM enrolment
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+
+-- list_progress_rows
+-- A range of customers' progress, each column of it.
+SELECT customer_id, target_id, period_id, run, value, target_value, achieved_at, achieved_recorded_at, days, rewarded,
+       forfeited, settled, awaits_end
+  FROM progress
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+
+-- list_streak_rows
+-- A range of customers' streaks, each column of them.
+SELECT customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number, watch_number
+  FROM streak
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+
+-- list_reward_rows
+-- A range of customers' rewards, each column of them.
+SELECT customer_id, target_id, period_id, level_id, run, reward_definition_id, kind, points, text, allocation, state,
+       reason, earned_at, sequence, handed_over
+  FROM reward
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+
+-- list_notification_rows
+-- A range of customers' notifications in the order of their numbers; what they say is not read again.
+SELECT customer_id, number, name, target_id, period_id, reward_id, at
+  FROM notification
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+ ORDER BY customer_id, number
+
+-- list_identifier_page
+-- The next identifiers of a bucket, up to an organisation: each must be its customer's.
+SELECT organisation_id, type, value, customer_id
+  FROM customer_identifier
+ WHERE bucket = :bucket
+   AND (organisation_id, type, value) > (:after_organisation, :after_type, :after_value)
+   AND organisation_id <= :last_organisation
+ ORDER BY organisation_id, type, value
+ LIMIT :limit
+
+-- list_identifiers_of_customer
+-- Every identifier that names one customer, wherever its own bucket is.
+SELECT bucket, type, value
+  FROM customer_identifier
+ WHERE bucket = ANY(:buckets::smallint[]) AND organisation_id = :organisation_id AND customer_id = :customer_id
+
+-- list_customers_named
+-- What these customers themselves say their identifiers are.
+SELECT c.organisation_id, c.customer_id, c.external_id, c.mobile, c.email
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id)
+  JOIN customer AS c
+    ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+
+-- list_strays
+-- Whose rows stand in a bucket without a customer, and deliveries without a notification: foreign keys forbid it, and
+-- a restored or damaged database may still have some.
+WITH told (table_name, organisation_id, customer_id) AS (
+    SELECT 'command', organisation_id, customer_id FROM command WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'activity', organisation_id, customer_id FROM activity WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'enrolment', organisation_id, customer_id FROM enrolment WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'progress', organisation_id, customer_id FROM progress WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'streak', organisation_id, customer_id FROM streak WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'fact', organisation_id, customer_id FROM fact WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'reward', organisation_id, customer_id FROM reward WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'reward_report', organisation_id, customer_id FROM reward_report WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'notification', organisation_id, customer_id FROM notification WHERE bucket = :bucket
+     UNION ALL
+    SELECT 'webhook_queue', organisation_id, customer_id FROM webhook_queue WHERE bucket = :bucket
+)
+SELECT t.table_name, t.organisation_id, t.customer_id, count(*) AS row_count
+  FROM told AS t
+ WHERE t.organisation_id BETWEEN :first_organisation AND :last_organisation
+   AND NOT EXISTS (SELECT 1
+                     FROM customer AS c
+                    WHERE c.bucket = :bucket
+                      AND c.organisation_id = t.organisation_id
+                      AND c.customer_id = t.customer_id)
+ GROUP BY t.table_name, t.organisation_id, t.customer_id
+ UNION ALL
+SELECT 'delivery', d.organisation_id, d.customer_id, count(*)
+  FROM delivery AS d
+ WHERE d.bucket = :bucket
+   AND d.organisation_id BETWEEN :first_organisation AND :last_organisation
+   AND NOT EXISTS (SELECT 1
+                     FROM notification AS n
+                    WHERE n.bucket = d.bucket
+                      AND n.organisation_id = d.organisation_id
+                      AND n.customer_id = d.customer_id
+                      AND n.number = d.number)
+ GROUP BY d.organisation_id, d.customer_id
+ ORDER BY organisation_id, customer_id, table_name
+ LIMIT :limit

@@ -1,24 +1,26 @@
 -- save_rewards
 -- One row for each reward for ever. Only a forfeited one may come back, when its period ends after all (decision 9).
 INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
-                    reward_definition_id, kind, points, text, allocation, state, reason, earned_at, sequence)
+                    reward_definition_id, kind, points, text, allocation, state, reason, earned_at, sequence,
+                    handed_over)
 SELECT *
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
               :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
               :kinds::text[], :points::numeric[], :texts::text[], :allocations::text[], :states::text[],
-              :reasons::text[], :earned_ats::timestamptz[], :sequences::bigint[])
+              :reasons::text[], :earned_ats::timestamptz[], :sequences::bigint[], :handed_overs::boolean[])
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
     DO UPDATE
    SET state = EXCLUDED.state,
        reason = EXCLUDED.reason,
        earned_at = EXCLUDED.earned_at,
-       sequence = EXCLUDED.sequence
+       sequence = EXCLUDED.sequence,
+       handed_over = EXCLUDED.handed_over
  WHERE reward.state = 'forfeited'
 
 -- list_rewards
 -- One customer's rewards in the order of their keys, a page after a key.
 SELECT r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id, r.kind, r.points, r.text, r.allocation,
-       r.state, r.reason, r.earned_at, r.sequence, t.target_group_id, p.name AS period_name
+       r.state, r.reason, r.earned_at, r.sequence, r.handed_over, t.target_group_id, p.name AS period_name
   FROM reward AS r
   JOIN target AS t
     ON t.target_id = r.target_id
@@ -30,9 +32,45 @@ SELECT r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id, r.ki
  ORDER BY r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id
  LIMIT :limit
 
--- list_rewards_of_customers
--- A range of customers' rewards, for the audit.
-SELECT customer_id, target_id, period_id, level_id, run, reward_definition_id, kind, points, text, allocation, state,
-       reason, earned_at, sequence
-  FROM reward
+-- list_rewards_by_key
+-- Those of these rewards that there are; whoever is to change one holds its customer's lock.
+SELECT r.organisation_id, r.customer_id, r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id, r.kind,
+       r.points, r.text, r.allocation, r.state, r.reason, r.earned_at, r.sequence, r.handed_over
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
+  JOIN reward AS r
+    ON r.bucket = k.bucket AND r.organisation_id = k.organisation_id AND r.customer_id = k.customer_id
+   AND r.target_id = k.target_id AND r.period_id = k.period_id AND r.level_id = k.level_id AND r.run = k.run
+   AND r.reward_definition_id = k.reward_definition_id
+
+-- insert_reward_reports
+-- Accepted like a command, under the customer's lock.
+INSERT INTO reward_report (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
+                           reward_definition_id, sequence, outcome, reason, at, reported_by)
+SELECT *
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
+              :sequences::bigint[], :outcomes::text[], :reasons::text[], :ats::timestamptz[], :reported_bys::text[])
+
+-- move_rewards
+-- The state that the last report brought; the row itself stays for ever.
+UPDATE reward AS r
+   SET state = k.state,
+       reason = k.reason
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
+              :states::text[], :reasons::text[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id, state,
+             reason)
+ WHERE r.bucket = k.bucket AND r.organisation_id = k.organisation_id AND r.customer_id = k.customer_id
+   AND r.target_id = k.target_id AND r.period_id = k.period_id AND r.level_id = k.level_id AND r.run = k.run
+   AND r.reward_definition_id = k.reward_definition_id
+
+-- list_reward_reports_of_customers
+-- A range of customers' reports, for the audit.
+SELECT customer_id, sequence, target_id, period_id, level_id, run, reward_definition_id, outcome, reason, at,
+       reported_by
+  FROM reward_report
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
+ ORDER BY customer_id, sequence

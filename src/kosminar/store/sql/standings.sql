@@ -12,7 +12,7 @@ SELECT organisation_id, test_clock, clock_at, definitions_version
 
 -- lock_customers
 -- The customer row is the lock; key order keeps two batches from waiting for each other.
-SELECT c.organisation_id, c.customer_id, c.sequence, c.changed_at
+SELECT c.organisation_id, c.customer_id, c.sequence, c.notification_number, c.changed_at
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[])
        AS k (bucket, organisation_id, customer_id)
   JOIN customer AS c
@@ -24,10 +24,11 @@ SELECT c.organisation_id, c.customer_id, c.sequence, c.changed_at
 -- Under the lock taken by lock_customers.
 UPDATE customer AS c
    SET sequence = k.sequence,
+       notification_number = k.notification_number,
        changed_at = k.changed_at
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
-              :sequences::bigint[], :changed_ats::timestamptz[])
-       AS k (bucket, organisation_id, customer_id, sequence, changed_at)
+              :sequences::bigint[], :notification_numbers::bigint[], :changed_ats::timestamptz[])
+       AS k (bucket, organisation_id, customer_id, sequence, notification_number, changed_at)
  WHERE c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
 
 -- list_enrolments
@@ -167,4 +168,24 @@ SELECT DISTINCT s.customer_id, s.target_id
    AND s.organisation_id = :organisation_id
  WHERE (s.customer_id, s.target_id) > (:after_customer, :after_target)
  ORDER BY s.customer_id, s.target_id
+ LIMIT :limit
+
+-- list_customers_to_tell_of_end
+-- Of one bucket, whoever was in a period at its end and was not told so yet, a page after one.
+SELECT DISTINCT e.customer_id
+  FROM enrolment AS e
+ WHERE e.bucket = :bucket
+   AND e.organisation_id = :organisation_id
+   AND e.customer_id > :after
+   AND e.target_id = :target_id
+   AND e.method <> 'opt_out'
+   AND e.first_period_number <= :number
+   AND e.starts_at < :ended_at
+   AND (e.ends_at IS NULL OR e.ends_at >= :ended_at)
+   AND NOT EXISTS (SELECT 1
+                     FROM notification AS n
+                    WHERE n.bucket = e.bucket AND n.organisation_id = e.organisation_id
+                      AND n.customer_id = e.customer_id AND n.target_id = e.target_id
+                      AND n.period_id = :period_id AND n.name = 'targetPeriodCompleted')
+ ORDER BY e.customer_id
  LIMIT :limit

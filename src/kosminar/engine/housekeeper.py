@@ -1,0 +1,56 @@
+"""Forgets what is kept for a time only, and finishes what was cut off. By real time, in every process.
+
+Idempotency keys go with their answers; what waits for an endpoint whose removal was cut off is parked.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+import structlog
+
+from kosminar.core.bucket import BUCKET_COUNT
+from kosminar.engine import endpoints
+from kosminar.engine.endpoints import Steps
+from kosminar.store import deliveries, idempotency
+
+# Promised are 24 hours; a caller who comes back the next evening still finds the answer.
+KEPT_FOR: Final = timedelta(hours=48)
+ROUND_SECONDS: Final = 3600.0
+
+LOG = structlog.get_logger()
+
+
+class Housekeeper:
+    """`run` goes round once an hour until cancelled; any number of processes may."""
+
+    def __init__(self, pool: asyncpg.Pool, *, wall: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._wall = wall
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.tidy()
+            except Exception:
+                LOG.exception("not_tidied")
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def tidy(self) -> None:
+        """In steps, so that no statement is long."""
+        await self._park_left_over()
+        await self._forget_keys()
+
+    async def _park_left_over(self) -> None:
+        async with self._pool.acquire() as connection:
+            removed = await deliveries.list_removed_endpoints(connection)
+        for endpoint in removed:
+            await endpoints.park_removed(self._pool, Steps(), endpoint)
+
+    async def _forget_keys(self) -> None:
+        created_before = self._wall() - KEPT_FOR
+        for bucket in range(BUCKET_COUNT):
+            async with self._pool.acquire() as connection:
+                await idempotency.purge(connection, bucket=bucket, created_before=created_before)

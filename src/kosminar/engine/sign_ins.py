@@ -1,0 +1,154 @@
+"""Failed sign-ins of this process: who guesses has to wait, longer each time.
+
+Failures are counted for a name at an address, and for an address over all names, the latter with more patience because
+many clients share one address. A name that is attacked from one address stays free at every other, and a name that
+signed in at an address lately does not suffer from its neighbours there. Nothing is written down: a restart forgets,
+and several processes count each for itself. Secrets of 256 random bits are not guessed either way; this keeps guessing
+from being work for the database, and it protects passwords that people choose.
+Tested by tests/api/test_sign_in_slow_down.py.
+"""
+
+import hashlib
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+Value = TypeVar("Value")
+
+# A typing error or two, and an old password that somebody tries first.
+NAME_FREE_COUNT: Final = 5
+# A shop's tills behind one address, each with its own trouble.
+ADDRESS_FREE_COUNT: Final = 50
+# Within so many seconds an address is forgiven one failure: a till that fails on and on must not shut the others out.
+ADDRESS_FORGIVEN_SECONDS: Final = 10
+WAIT_SECONDS_MAX: Final = 300
+# Counting on beyond the longest wait would only delay forgiveness.
+COUNTED_BEYOND_MAX: Final = 10
+FORGOTTEN_AFTER: Final = timedelta(hours=1)
+# Of each kind; the oldest is dropped. Each takes some hundred bytes.
+REMEMBERED_MAX: Final = 10_000
+# Whoever has one IPv6 address has all of its network.
+IPV6_NETWORK_BITS: Final = 64
+
+
+class SignIns:
+    """Time is an argument, real time (decision 34). A peer is a network address, a name a username or client key."""
+
+    def __init__(self) -> None:
+        self._names = _Tally(NAME_FREE_COUNT)
+        self._addresses = _Tally(ADDRESS_FREE_COUNT, forgiven_seconds=ADDRESS_FORGIVEN_SECONDS)
+        self._welcome: OrderedDict[Hashable, datetime] = OrderedDict()
+
+    def wait_seconds(self, peer: str, name: str, *, now: datetime) -> float:
+        """How long this attempt comes too early; 0 if its secret may be looked at, which the caller then does.
+
+        Beyond the free attempts one at a time is let in: the wait begins anew with each, whatever comes of it.
+        """
+        address, key = _keys(peer, name)
+        wait = self._names.wait_seconds(key, now)
+        if wait == 0 and not self._is_welcome(key, now):
+            wait = self._addresses.wait_seconds(address, now)
+        if wait == 0:
+            self._names.begin(key, now)
+        return wait
+
+    def failed(self, peer: str, name: str, *, now: datetime) -> None:
+        """Counts an attempt whose secret was wrong, or whose name nobody has."""
+        address, key = _keys(peer, name)
+        self._names.count(key, now)
+        self._addresses.count(address, now)
+
+    def succeeded(self, peer: str, name: str, *, now: datetime) -> None:
+        """Forgets the name's failures there. The address's stay: one good secret must not pay for guesses at others."""
+        _, key = _keys(peer, name)
+        self._names.forget(key)
+        _remember(self._welcome, key, now)
+
+    def _is_welcome(self, key: Hashable, now: datetime) -> bool:
+        since = self._welcome.get(key)
+        return since is not None and now - since < FORGOTTEN_AFTER
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: float
+    # Of the last attempt that was let in.
+    at: datetime
+
+
+class _Tally:
+    """Failures by key. The first one beyond the free count costs a second, each further one twice as much."""
+
+    def __init__(self, free_count: int, *, forgiven_seconds: float | None = None) -> None:
+        self._free_count = free_count
+        self._forgiven_seconds = forgiven_seconds
+        self._failures: OrderedDict[Hashable, _Failures] = OrderedDict()
+
+    def wait_seconds(self, key: Hashable, now: datetime) -> float:
+        failures = self._failures.get(key)
+        if failures is None or self._counted(failures, now) <= self._free_count:
+            return 0.0
+        seconds = min(float(WAIT_SECONDS_MAX), math.pow(2, failures.count - self._free_count - 1))
+        return max(0.0, seconds - _seconds(failures.at, now))
+
+    def begin(self, key: Hashable, now: datetime) -> None:
+        failures = self._failures.get(key)
+        if failures is not None and failures.count > self._free_count:
+            failures.at = now
+
+    def count(self, key: Hashable, now: datetime) -> None:
+        before = self._failures.get(key)
+        count = 0.0 if before is None else self._counted(before, now)
+        count = min(count + 1, float(self._free_count + COUNTED_BEYOND_MAX))
+        _remember(self._failures, key, _Failures(count, now))
+
+    def forget(self, key: Hashable) -> None:
+        self._failures.pop(key, None)
+
+    def _counted(self, failures: _Failures, now: datetime) -> float:
+        """The failures that still count."""
+        if now - failures.at >= FORGOTTEN_AFTER:
+            return 0.0
+        forgiven = _seconds(failures.at, now) / self._forgiven_seconds if self._forgiven_seconds else 0.0
+        return max(0.0, failures.count - forgiven)
+
+
+def address_of(peer: str) -> str:
+    """What counts as one address: an IPv4 address, or an IPv6 network.
+
+    >>> address_of("203.0.113.9")
+    '203.0.113.9'
+    >>> address_of("2001:db8::1") == address_of("2001:db8::ffff")
+    True
+    """
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), IPV6_NETWORK_BITS), strict=False))
+
+
+def _keys(peer: str, name: str) -> tuple[str, tuple[str, bytes]]:
+    address = address_of(peer)
+    # Names come from whoever guesses, and may be long.
+    return address, (address, hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    # A machine's clock is set back at times; then no time has passed.
+    return max(0.0, (now - since).total_seconds())
+
+
+def _remember(kept: "OrderedDict[Hashable, Value]", key: Hashable, value: Value) -> None:
+    if key not in kept and len(kept) >= REMEMBERED_MAX:
+        kept.popitem(last=False)
+    kept[key] = value
+    kept.move_to_end(key)

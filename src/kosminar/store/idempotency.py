@@ -1,0 +1,74 @@
+"""Requests that may come twice: keys that were used, and what came of the requests that used them (decision 6).
+
+A result is written in the transaction of the change that it tells of; the key itself before, so that another request
+under the same key is recognised whatever became of the first one. Times are real time.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from kosminar.store.queries import Connection, load
+
+QUERIES: Final = load("idempotency")
+
+
+class IdempotencyKey(NamedTuple):
+    """An organisation's key, in the bucket of its hash."""
+
+    bucket: int
+    organisation_id: int
+    key_hash: bytes
+
+
+async def claim(connection: Connection, key: IdempotencyKey, request_hash: bytes, *, now: datetime) -> bytes:
+    """The hash of the request that uses the key: this one, unless another was first."""
+    await QUERIES["claim_idempotency_key"].run(connection, **key._asdict(), request_hash=request_hash, now=now)
+    first: bytes = await QUERIES["find_idempotency_key"].value(connection, **key._asdict())
+    return first
+
+
+async def hold(connection: Connection, key: IdempotencyKey) -> None:
+    """Until the transaction ends, who repeats the request waits."""
+    assert connection.is_in_transaction(), "outside a transaction the lock is gone at once"
+    await QUERIES["hold_idempotency_key"].run(connection, **key._asdict())
+
+
+async def find_result(connection: Connection, key: IdempotencyKey, number: int) -> str | None:
+    return (await list_results(connection, [(key, number)])).get((key, number))
+
+
+async def list_results(
+    connection: Connection, places: Iterable[tuple[IdempotencyKey, int]]
+) -> dict[tuple[IdempotencyKey, int], str]:
+    """What is kept at these places; nothing for those whose request was not worked yet."""
+    asked = list(places)
+    rows = await QUERIES["list_idempotency_results"].rows(connection, **_columns(asked))
+    return {
+        (IdempotencyKey(row["bucket"], row["organisation_id"], row["key_hash"]), row["number"]): row["result"]
+        for row in rows
+    }
+
+
+async def insert_results(connection: Connection, results: Sequence[tuple[IdempotencyKey, int, str]]) -> bool:
+    """Whether all are new; the first result of a request stays, and whoever comes second must not have changed anything."""
+    written = await QUERIES["insert_idempotency_results"].run(
+        connection,
+        **_columns([(key, number) for key, number, _ in results]),
+        results=[result for _, _, result in results],
+    )
+    return written == f"INSERT 0 {len(results)}"
+
+
+async def purge(connection: Connection, *, bucket: int, created_before: datetime) -> int:
+    """Forget a bucket's old keys with their results; answers how many."""
+    return len(await QUERIES["purge_idempotency_keys"].rows(connection, bucket=bucket, created_before=created_before))
+
+
+def _columns(places: Sequence[tuple[IdempotencyKey, int]]) -> dict[str, list[int] | list[bytes]]:
+    return {
+        "buckets": [key.bucket for key, _ in places],
+        "organisation_ids": [key.organisation_id for key, _ in places],
+        "key_hashes": [key.key_hash for key, _ in places],
+        "numbers": [number for _, number in places],
+    }

@@ -1,0 +1,48 @@
+-- insert_notifications
+-- The outbox is only ever added to, in the transaction of what it tells of.
+INSERT INTO notification (bucket, organisation_id, customer_id, number, name, target_id, period_id, reward_id, body,
+                          at, created_at)
+SELECT *
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :numbers::bigint[],
+              :names::text[], :target_ids::bigint[], :period_ids::bigint[], :reward_ids::text[], :bodies::text[],
+              :ats::timestamptz[], :created_ats::timestamptz[])
+
+-- insert_deliveries
+-- One for each endpoint that subscribes.
+INSERT INTO delivery (bucket, organisation_id, customer_id, webhook_endpoint_id, number, state, attempt_count,
+                      expires_at)
+SELECT bucket, organisation_id, customer_id, webhook_endpoint_id, number, 'waiting', 0, :expires_at::timestamptz
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
+              :webhook_endpoint_ids::bigint[], :numbers::bigint[])
+       AS k (bucket, organisation_id, customer_id, webhook_endpoint_id, number)
+
+-- wake_queues
+-- In key order. A queue that is there already keeps its turn: what waits before decides when it is tried again. The
+-- update is what makes a courier that is about to remove the row wait for us.
+INSERT INTO webhook_queue (bucket, organisation_id, customer_id, webhook_endpoint_id, due_at)
+SELECT bucket, organisation_id, customer_id, webhook_endpoint_id, :due_at::timestamptz
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
+              :webhook_endpoint_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, webhook_endpoint_id)
+ ORDER BY bucket, organisation_id, customer_id, webhook_endpoint_id
+    ON CONFLICT (bucket, organisation_id, customer_id, webhook_endpoint_id) DO UPDATE
+   SET due_at = webhook_queue.due_at
+
+-- list_completed_periods
+-- Which of these ended periods the customers were told of.
+SELECT n.organisation_id, n.customer_id, n.target_id, n.period_id
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
+              :period_ids::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id)
+  JOIN notification AS n
+    ON n.bucket = k.bucket AND n.organisation_id = k.organisation_id AND n.customer_id = k.customer_id
+   AND n.target_id = k.target_id AND n.period_id = k.period_id AND n.name = 'targetPeriodCompleted'
+
+-- list_notifications
+-- One customer's outbox, oldest first, a page after a number.
+SELECT number, name, target_id, period_id, reward_id, body, at, created_at
+  FROM notification
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id = :customer_id
+   AND number > :after
+ ORDER BY number
+ LIMIT :limit
