@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.api.brand import Brand, event, open_brand, problem, purchase, sign_in_with
 from tests.bodies import named, streak, with_target
-from tests.engine.receiver import Receiver, Reply, Verifier, always
+from tests.engine.receiver import Received, Receiver, Reply, Verifier, always
 
 from kosminar.core.access import Level, Resource
 from kosminar.core.activity import Activity
@@ -270,6 +270,7 @@ async def test_a_periods_reward_has_run_one_wherever_it_is_shown(acme: Brand) ->
         await autumn.enrol(501, resetStreakStatus=True)
         await acme.record(*(event(f"lap-{n}", 501, "2031-02-12T12:00:00Z") for n in range(4)))
         (reward,) = await acme.rewards(501)
+        await ear.hears()
         await report(acme, reward["rewardId"], "reversed", "Returned.")
         await ear.hears()
 
@@ -393,11 +394,15 @@ async def test_a_reward_is_reported_by_hand_and_a_word_given_may_be_corrected(ac
 
 
 async def test_a_reversal_is_told_after_the_hand_over_and_a_late_yes_does_not_bring_it_back(acme: Brand, pool) -> None:
-    async with Receiver() as receiver:
+    async def reversed_meanwhile(received: Received) -> Reply:
+        if received.body["eventName"] == "rewardIssued":
+            await report(acme, (await acme.rewards(501))[0]["rewardId"], "reversed", "Returned.")
+        return Reply(200)
+
+    async with Receiver(reversed_meanwhile) as receiver:
         ear = await open_ear(acme, receiver, eventNames=["rewardIssued", "rewardReversed"])
         await acme.define(with_target(rewards=[IMMEDIATE]))
         await acme.record(purchase("a", 501, TODAY, 250))
-        await report(acme, (await acme.rewards(501))[0]["rewardId"], "reversed", "Returned.")
         told = await ear.hears()
 
     assert told == [("rewardIssued", 1), ("rewardReversed", 2)]

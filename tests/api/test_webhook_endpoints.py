@@ -376,7 +376,7 @@ async def test_another_organisations_endpoint_answers_like_one_that_is_not(acme:
         ("GET", "", None),
         ("PATCH", "", {"url": "https://thief.example/"}),
         ("DELETE", "", None),
-        ("POST", "/rotate-secret", {}),
+        ("POST", "/rotate-secret", {"overlapHours": 1}),
         ("POST", "/test", None),
         ("GET", "/deliveries", None),
         ("POST", "/deliveries/501/1/resend", None),
