@@ -547,7 +547,17 @@ LEFT_OUT = {
         "created_at": "Real time, which no command knows.",
     },
     "delivery": dict.fromkeys(
-        ["webhook_endpoint_id", "state", "attempt_count", "expires_at", "attempted_at", "status", "error"], COURIERS
+        [
+            "webhook_endpoint_id",
+            "state",
+            "attempt_count",
+            "expires_at",
+            "attempted_at",
+            "delivered_at",
+            "status",
+            "error",
+        ],
+        COURIERS,
     ),
     "webhook_queue": dict.fromkeys(["webhook_endpoint_id", "due_at", "leased_by", "leased_until"], COURIERS),
 }

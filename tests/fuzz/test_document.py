@@ -34,6 +34,8 @@ from kosminar.api.operation import Operation
 
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
+# So many reach every place where something is tolerated.
+LONG = 100
 
 BY_LABEL = {f"{one.method} {one.path}": one for one in OPERATIONS}
 ANSWER_SECONDS = 30
@@ -116,8 +118,8 @@ def forget_new_endpoints(served: Served, session: requests.Session) -> None:
 
 
 def test_every_toleration_is_needed() -> None:
-    if set(BY_LABEL) != FUZZED:
-        pytest.skip("only told when one process has fuzzed every operation, as `make fuzz` does")
+    if set(BY_LABEL) != FUZZED or EXAMPLES < LONG:
+        pytest.skip("only told when one process has fuzzed every operation at length, as `make fuzz` does")
 
     assert [TOLERATED[n].reason for n in range(len(TOLERATED)) if not USED[n]] == []
 

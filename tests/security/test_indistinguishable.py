@@ -177,7 +177,7 @@ QUESTIONS = {
     "read an endpoint": endpoint("GET", ""),
     "change an endpoint": endpoint("PATCH", "", {"description": "changed"}),
     "remove an endpoint": endpoint("DELETE", ""),
-    "rotate an endpoint's secret": endpoint("POST", "/rotate-secret", {}),
+    "rotate an endpoint's secret": endpoint("POST", "/rotate-secret", {"overlapHours": 1}),
     "test an endpoint": endpoint("POST", "/test"),
     "read an endpoint's deliveries": endpoint("GET", "/deliveries"),
     "recover at an endpoint": endpoint("POST", "/recover", {"since": "2026-03-01T00:00:00Z"}),

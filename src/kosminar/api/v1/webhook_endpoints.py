@@ -15,6 +15,7 @@ from kosminar.api.known import require_customer
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, path_id, refuse_faults
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
+from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import Fields, encode
 from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
@@ -529,7 +530,11 @@ OPERATIONS: Final = (
                 schema={"type": "string", "enum": list(DELIVERY_STATES)},
                 about="Only these; absent, all but the delivered ones, or all of a customer.",
             ),
-            Parameter(name="customerId", schema={"type": "integer", "minimum": 1}, about="Only this customer's."),
+            Parameter(
+                name="customerId",
+                schema={"type": "integer", "minimum": 1, "maximum": ID_MAX},
+                about="Only this customer's.",
+            ),
             CURSOR,
             LIMIT,
         ),
