@@ -15,7 +15,7 @@ demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
 	@exec .venv/bin/kosminar demo
 
 test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
-	@.venv/bin/pytest -n 4 --dist worksteal $(TESTS)
+	@.venv/bin/pytest -n 3 --dist worksteal -m "not long" $(TESTS)
 
 simulate: .venv/.development ## Live many bad days: SEEDS=1000 or 100-199, SEED=7, WORKERS=2
 	@.venv/bin/python -m tests.simulation

@@ -285,6 +285,7 @@ async def test_anothers_id_runs_the_statements_of_an_unknown_one(cast: Cast, sta
     assert of_anothers == statements
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", QUESTIONS)
 async def test_anothers_id_takes_the_time_of_an_unknown_one(cast: Cast, name: str) -> None:
@@ -356,6 +357,7 @@ async def test_an_unknown_name_runs_the_statements_of_a_wrong_secret(
     assert await run_for(known) == await run_for(known[:-1] + "x") != []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", SIGN_INS)
 async def test_an_unknown_name_takes_the_time_of_a_wrong_secret(house: House, cast: Cast, wall: Wall, way: str) -> None:
