@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test simulate check format timing fuzz audit-packages overload openapi clean
+.PHONY: help demo test history simulate check format timing fuzz audit-packages overload bench bench-quick soak openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -15,7 +15,10 @@ demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
 	@exec .venv/bin/kosminar demo
 
 test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
-	@.venv/bin/pytest -n 3 --dist worksteal -m "not long" $(TESTS)
+	@.venv/bin/pytest -n 4 --dist worksteal -m "not long" $(TESTS)
+
+history: .venv/.development ## Live all customers' eighteen months of real purchases; `make test` takes a quarter of them
+	@.venv/bin/pytest -n 0 -m long tests/cdnow
 
 simulate: .venv/.development ## Live many bad days: SEEDS=1000 or 100-199, SEED=7, WORKERS=2
 	@.venv/bin/python -m tests.simulation
@@ -45,6 +48,15 @@ audit-packages: .venv/.development ## Look the pinned packages up among the know
 
 overload: .venv/.kosminar ## Measure ten times the sustainable load, and look for what was lost
 	.venv/bin/python benchmarks/overload.py
+
+bench: .venv/.kosminar ## Measure everything against its yardstick and bring docs/performance.md up to date; half an hour
+	.venv/bin/python -m benchmarks
+
+bench-quick: .venv/.kosminar ## The same with smaller sizes, in five minutes; ONLY=writes is one part. The page is left alone
+	.venv/bin/python -m benchmarks --quick $(if $(ONLY),--only $(ONLY))
+
+soak: .venv/.kosminar ## Load one server for an hour, watch its memory, audit at the end; SOAK_MINUTES=2 tries it
+	.venv/bin/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-60}
 
 openapi: .venv/.kosminar ## Refresh docs/openapi.json
 	.venv/bin/kosminar openapi > docs/openapi.json

@@ -1,7 +1,7 @@
 """Lives the CDNOW story through the engine: programmes over the API, months through the ordinary import."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 from tests.cdnow import scenario
-from tests.cdnow.purchases import Purchase, customer_ids, months
+from tests.cdnow.purchases import Purchase, customer_ids
 
 from kosminar.api.compat.definitions import read_definition
 from kosminar.core.customer import NewCustomer
@@ -89,8 +89,9 @@ class Story:
             )
         return cls(house, organisation_id, targets)
 
-    async def live(self, steps: Sequence[scenario.Step], folder: Path) -> None:
-        purchases = {(year, month): rows for year, month, rows in months()}
+    async def live(
+        self, steps: Sequence[scenario.Step], folder: Path, purchases: Mapping[tuple[int, int], Sequence[Purchase]]
+    ) -> None:
         for step in steps:
             match step:
                 case scenario.Advance():

@@ -9,6 +9,8 @@ import time
 
 from tests.simulation.many import live_all, seeds_of, summary
 
+LOGGED_EVERY = 50
+
 
 def main() -> int:
     seeds = list(seeds_of(os.environ.get("SEED"), os.environ.get("SEEDS", "20")))
@@ -20,15 +22,17 @@ def main() -> int:
         if report.trouble:
             print(f"seed {report.seed} failed; replay it with: make simulate SEED={report.seed}\n{report.trouble}\n")
             sys.stdout.flush()
-        if sys.stderr.isatty():
-            print(
-                f"\r{len(reports)} of {len(seeds)}",
-                end="\n" * (len(reports) == len(seeds)),
-                file=sys.stderr,
-                flush=True,
-            )
+        _show_progress(len(reports), len(seeds))
     print(summary(reports, seconds=time.monotonic() - began))
     return 1 if any(report.trouble for report in reports) else 0
+
+
+def _show_progress(count: int, total: int) -> None:
+    """On a terminal a number that moves; in a log a line now and then."""
+    if sys.stderr.isatty():
+        print(f"\r{count} of {total}", end="\n" * (count == total), file=sys.stderr, flush=True)
+    elif count % LOGGED_EVERY == 0:
+        print(f"{count} of {total}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ PAUSE_SECONDS = 0.02
 PAUSE_GROWTH, PAUSE_SECONDS_MAX = 1.5, 0.4
 TIMEOUT_SECONDS = 10.0
 ANSWER_SECONDS = 0.5
-PATIENCE_SECONDS = 40.0
-"""Longer than any recovery: who is not answered by then never will be."""
+PATIENCE_SECONDS = 120.0
+"""Longer than any recovery, on a machine that is busy: who is not answered by then never will be."""
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 DECODER = msgspec.json.Decoder(float_hook=Decimal)

@@ -41,8 +41,8 @@ from kosminar.store.clients import insert_api_user
 from kosminar.wiring import utc_now
 
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
-SEED_SECONDS_MAX = 180
-DELIVERY_SECONDS_MAX = 60
+SEED_SECONDS_MAX = 600
+DELIVERY_SECONDS_MAX = 180
 
 
 @dataclass
@@ -126,6 +126,7 @@ class _Life:
         self.receivers: list[BrandReceiver] = []
         self.exits = AsyncExitStack()
         self.call_count = 0
+        self._moves: list[tuple[float, float]] = []
 
     # ------------------------------------------------------------ the world
 
@@ -219,11 +220,15 @@ class _Life:
         self._move_wall(planned.wall_seconds)
 
     def _move_wall(self, seconds: float) -> None:
+        self._moves.append((time.monotonic(), seconds))
         for server in self.servers:
             server.switchboard.ahead_seconds += seconds
 
-    def wall(self) -> datetime:
-        return utc_now() + timedelta(seconds=self.servers[0].switchboard.ahead_seconds)
+    def wall(self, ago: float = 0.0) -> datetime:
+        """What the wall showed so many seconds ago of real time."""
+        since = time.monotonic() - ago
+        moved = sum(seconds for moved_at, seconds in self._moves if moved_at >= since)
+        return utc_now() + timedelta(seconds=self.servers[0].switchboard.ahead_seconds - moved - ago)
 
     def _arm(self, fault_count_max: int) -> None:
         for server in self.servers:
@@ -287,7 +292,7 @@ class _Life:
 
     async def _await_deactivations(self, connection: asyncpg.Connection) -> None:
         """A deactivation is answered before its forfeits only if it was cut off; then the closer makes up for it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await connection.fetchval(
                 "SELECT count(*) FROM target_group JOIN organisation USING (organisation_id)"
                 " WHERE deactivated_version > settled_version"
@@ -296,7 +301,7 @@ class _Life:
 
     async def _connect(self) -> asyncpg.Connection:
         """Soon: PostgreSQL may still be recovering."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     return await asyncpg.connect(self.machine.url(self.database))
