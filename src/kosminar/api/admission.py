@@ -11,14 +11,14 @@ import asyncio
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from kosminar.api.answer import Answer
 from kosminar.api.authentication import AUTHORIZATION, TOKEN_HEADER
 from kosminar.api.operation import Refused
-from kosminar.api.request import PROBES, in_shape, peer_of, request_id_of
+from kosminar.api.request import PROBES, in_shape, peer_of
+from kosminar.api.sending import send_answer
 from kosminar.core.errors import Code, Complaint
 
 # Together with those worked on fewer than connections may be open by default: then it is the queue that turns away.
@@ -147,9 +147,8 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
         try:
             await place.take()
         except Busy as busy:
-            scope["state"]["codes"] = [complaint.code for complaint in busy.complaints]
             await asyncio.sleep(admission.refusal_seconds)
-            await turn_away(scope, send, busy)
+            await send_answer(in_shape(scope["path"], busy), scope, send)
             return
         try:
             await app(scope, _Reader(receive, place), send)
@@ -205,22 +204,3 @@ def caller_of(scope: Scope) -> bytes:
     """Who seems to send the request: the hash of what it signs in with, else its address."""
     credentials = [value for name, value in scope["headers"] if name.lower() in _CREDENTIALS]
     return hashlib.sha256(b"\n".join(credentials)).digest() if credentials else peer_of(scope).encode()
-
-
-async def turn_away(scope: Scope, send: Send, refused: Refused) -> None:
-    """Answers in the shape of the surface, without the app."""
-    answer = in_shape(scope["path"], refused)
-    headers = head_of(answer, request_id=request_id_of(scope))
-    await send(cast("Message", {"type": "http.response.start", "status": answer.status, "headers": headers}))
-    await send(cast("Message", {"type": "http.response.body", "body": answer.body, "more_body": False}))
-
-
-def head_of(answer: Answer, *, request_id: str) -> list[tuple[bytes, bytes]]:
-    """The header fields of an answer that is sent past the framework."""
-    fields = {
-        "content-type": answer.media_type,
-        "content-length": str(len(answer.body)),
-        "x-request-id": request_id,
-        **answer.headers,
-    }
-    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]

@@ -23,6 +23,7 @@ from kosminar.api.limits import BODY_SECONDS
 from kosminar.api.operation import Call, Operation, Refused, Version
 from kosminar.api.reception import Reception, answer_to
 from kosminar.api.request import in_shape, request_id_of
+from kosminar.api.straight import go_straight
 from kosminar.api.v1 import activities, clock, customers, facts, rewards, webhook_endpoints
 from kosminar.core.access import Level
 from kosminar.core.errors import Code, Complaint, invalid
@@ -45,6 +46,8 @@ OPERATIONS: Final = (
     *webhook_endpoints.OPERATIONS,
     *probes.OPERATIONS,
 )
+
+ASKED_ALL_DAY: Final = (*enrolments.OPERATIONS, *activities.OPERATIONS, *users.OPERATIONS, *facts.OPERATIONS)
 
 # Where the prefixed operations are routed; the other prefixes are folded into it.
 HOME: Final = "/v3"
@@ -77,7 +80,8 @@ def build_app(house: "House", *, admission: Admission | None = None, body_second
         request_max_body_size=None,
     )
     # Litestar's own middlewares run behind the router, which would not know the prefixed paths.
-    entered = at_the_door(app.asgi_handler, admission or Admission(house.settings.requests_max))
+    inside = go_straight(app.asgi_handler, reception, ASKED_ALL_DAY, routed=_routed)
+    entered = at_the_door(inside, admission or Admission(house.settings.requests_max))
     app.asgi_handler = keep_journal(entered, house)
     return app
 
@@ -114,8 +118,11 @@ def _route(operation: Operation, reception: Reception) -> HTTPRouteHandler:
 
 
 def _path(operation: Operation) -> str:
-    path = re.sub(r"{(\w+)}", r"{\1:str}", operation.path)
-    return HOME + path if operation.prefixed else path
+    return re.sub(r"{(\w+)}", r"{\1:str}", _routed(operation))
+
+
+def _routed(operation: Operation) -> str:
+    return HOME + operation.path if operation.prefixed else operation.path
 
 
 def _options(operations: Iterable[Operation]) -> list[HTTPRouteHandler]:

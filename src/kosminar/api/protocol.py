@@ -19,9 +19,10 @@ from litestar.types import Send as LitestarSend
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from kosminar.api.admission import Busy, head_of, turn_away
+from kosminar.api.admission import Busy
 from kosminar.api.operation import Refused
 from kosminar.api.request import PROBES, in_shape
+from kosminar.api.sending import head_of, send_answer
 from kosminar.core.errors import Code, Complaint, invalid
 
 # What says how long a body is.
@@ -71,7 +72,7 @@ class Connection(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn has it.
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # It has what is used.
         surplus = len(self.connections) - self.limits.connections_max
         if surplus > self.limits.surplus_max:
             transport.abort()
@@ -218,6 +219,35 @@ class Connection(HttpToolsProtocol):
             self._unread = None
 
 
+class _Gathering:
+    """A transport that sends what is written in one turn of the loop in one piece.
+
+    An answer's head and its body are two writes, and would be two calls of the system and two packets.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._send)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(pieces))
+
+
 def _target(beginning: bytes) -> bytes:
     """The target of a request whose first line could not be read to its end."""
     found = re.match(rb"[A-Z]+ ([^ ]*)", beginning)
@@ -232,6 +262,7 @@ def _for_probes(app: ASGI3Application) -> ASGI3Application:
         if here["path"] in PROBES:
             await app(scope, receive, send)
             return
-        await turn_away(here, cast("LitestarSend", send), Busy(headers={"Connection": "close"}))
+        answer = in_shape(here["path"], Busy(headers={"Connection": "close"}))
+        await send_answer(answer, here, cast("LitestarSend", send))
 
     return enter

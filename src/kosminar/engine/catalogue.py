@@ -1,6 +1,7 @@
 """The programmes of each organisation as a batch sees them, and who is told of what: read once per version.
 
-A version of the definitions is only ever asked for under the shared hold that keeps definitions still, so a cached one is never stale.
+A version of the definitions is only ever asked for where they are held still, by the shared lock or in a snapshot, so a
+cached one is never stale.
 Programmes are found by what they listen to, never tried one by one.
 """
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import asyncpg
 
+from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.closer import Closer
 from kosminar.engine.courier import Courier
 from kosminar.engine.endpoints import Steps, Tests
@@ -38,6 +39,8 @@ class House:
     wall: Callable[[], datetime]
     meters: Meters = field(default_factory=Meters)
     drain: Drain = field(default_factory=Drain)
+    # What reads see of definitions; the writer and the sweeper have their own.
+    catalogues: Catalogues = field(default_factory=Catalogues)
     endpoint_tests: Tests = field(default_factory=Tests)
     endpoint_steps: Steps = field(default_factory=Steps)
     sign_ins: SignIns = field(default_factory=SignIns)

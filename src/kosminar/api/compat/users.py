@@ -24,7 +24,7 @@ from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import Run, Standing
 from kosminar.engine.house import House
-from kosminar.store import clocks, customers, programmes, standings
+from kosminar.store import clocks, customers, standings
 from kosminar.store.standings import CustomerKey, CustomerRange, StandingKey
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,9 +65,11 @@ async def _read(
         if customer is None:
             return None
         state = await clocks.fetch(connection, organisation_id)
+        # As the snapshot has them: it holds the version and the definitions still.
+        catalogue = await house.catalogues.get(connection, organisation_id, state.definitions_version)
         defined = [
             programme
-            for programme in await programmes.fetch_all(connection, organisation_id)
+            for programme in catalogue.by_target.values()
             if asked.target_id in (None, programme.target.target_id)
             and (asked.deactivated or programme.deactivated_at is None)
         ]
