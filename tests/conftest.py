@@ -148,6 +148,7 @@ async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncItera
     from kosminar.engine.house import House
     from kosminar.engine.housekeeper import Housekeeper
     from kosminar.engine.outbound import Sender
+    from kosminar.engine.sweep import Sweeper
     from kosminar.engine.writer import Writer
     from kosminar.engine.zones import Zones
     from kosminar.settings import Settings
@@ -166,7 +167,7 @@ async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncItera
             settings=Settings.read({}),
             pool=pool,
             writer=writer,
-            closer=Closer(pool, writer, wall=wall),
+            closer=Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=2, meters=writer.meters), wall=wall),
             courier=Courier(pool, writer, sender, wall=wall, random=Random(1).random, worker_name="test"),
             housekeeper=Housekeeper(pool, wall=wall),
             zones=Zones(pool),

@@ -24,6 +24,7 @@ from kosminar.engine.house import House
 from kosminar.engine.housekeeper import Housekeeper
 from kosminar.engine.meters import Meters
 from kosminar.engine.outbound import Sender
+from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
@@ -81,16 +82,29 @@ async def open_house(
     """
     meters = Meters()
     make_pool = partial(asyncpg.create_pool, database_url, connection_class=connection_class)
+    # Half the lanes: what requests ask for has the other half of the database while millions of period ends are worked.
+    sweep_lanes = max(1, settings.lanes // 2)
     async with (
-        _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT)) as pool,
-        _opened(make_pool(min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS)) as lane_pool,
+        _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
+        _opened(
+            make_pool(min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
+        ) as lane_pool,
         _opened(make_pool(min_size=0, max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
+        _opened(
+            make_pool(min_size=0, max_size=sweep_lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
+        ) as sweep_pool,
         _opened(
             make_pool(min_size=0, max_size=COURIER_CONNECTION_COUNT, command_timeout=COMMAND_SECONDS)
         ) as courier_pool,
         Sender(networks=settings.webhook_networks, user_agent=f"Kosminar/{version('kosminar')}") as sender,
     ):
-        pools = {"requests": pool, "lanes": lane_pool, "closer": closer_pool, "courier": courier_pool}
+        pools = {
+            "requests": pool,
+            "lanes": lane_pool,
+            "closer": closer_pool,
+            "sweep": sweep_pool,
+            "courier": courier_pool,
+        }
         for name, watched in pools.items():
             meters.watch_pool(name, watched)
         async with pool.acquire() as connection:
@@ -110,13 +124,24 @@ async def open_house(
                 settings=settings,
                 pool=pool,
                 writer=writer,
-                closer=Closer(closer_pool, writer, wall=wall),
+                closer=Closer(
+                    closer_pool,
+                    writer,
+                    Sweeper(sweep_pool, wall=wall, lane_count=sweep_lanes, meters=meters),
+                    wall=wall,
+                ),
                 courier=courier,
                 housekeeper=Housekeeper(pool, wall=wall),
                 zones=Zones(pool),
                 wall=wall,
                 meters=meters,
             )
+
+
+async def _leave_as_it_is(_: asyncpg.Connection) -> None:
+    """What a lane or a request does on a connection ends with its transaction; to have the database reset it as well
+    would cost as much as a statement more. Who takes locks of a session has another pool.
+    """
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from kosminar.engine.auditor import audit
 from kosminar.engine.change import Request, Settlement
 from kosminar.engine.closer import Closer, NoTestClock, PeriodEndsFailed
 from kosminar.engine.house import House
+from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 from kosminar.store import clocks
 
@@ -75,7 +76,7 @@ async def second(database_url: str, wall: Wall) -> AsyncIterator[Closer]:
         asyncpg.create_pool(database_url, min_size=1, max_size=2) as lane_pool,
         Writer(lane_pool, wall=wall, lane_count=2) as writer,
     ):
-        yield Closer(pool, writer, wall=wall)
+        yield Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=2, meters=writer.meters), wall=wall)
 
 
 # ---------------------------------------------------------------- in time and late

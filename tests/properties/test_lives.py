@@ -5,7 +5,6 @@ tests/model, which these worlds come from.
 """
 
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -137,9 +136,9 @@ def _what_order_leaves(standing: Standing) -> tuple[Any, ...]:
 
 def _without_order(fact: Fact) -> Fact:
     if fact.name in (FactName.PROGRESSED, FactName.ACHIEVED):
-        return replace(fact, value=None, occurred_at=None, day=None)
+        return fact._replace(value=None, occurred_at=None, day=None)
     if fact.name is FactName.REWARD_EARNED and fact.level_id is None:
-        return replace(fact, run=None)
+        return fact._replace(run=None)
     return fact
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from kosminar.store import embedded, embedded_host
 from kosminar.store.embedded import EmbeddedDatabaseError, open_embedded
-from kosminar.store.embedded_host import temporary_data_directory
+from kosminar.store.embedded_host import shared_buffers_bytes, temporary_data_directory
 
 SOURCE = Path(embedded.__file__).parents[2]
 ROOT = os.geteuid() == 0
@@ -179,6 +179,28 @@ def test_the_server_keeps_what_it_promises(directory: Path) -> None:
         "server_encoding=UTF8",
         "synchronous_commit=on",
     ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("max\n", None),
+        (f"{2**30}\n", 256 * 2**20),
+        (f"{2**28}\n", 128 * 2**20),
+        (f"{2**62}\n", None),
+    ],
+)
+def test_a_quarter_of_the_memory_that_a_container_may_use_is_shared_within_bounds(
+    tmp_path: Path, limit: str, expected: int | None
+) -> None:
+    file = tmp_path / "memory.max"
+    file.write_text(limit)
+
+    found = shared_buffers_bytes(file)
+
+    # Without a limit of its own it is the machine's.
+    assert found == (expected or shared_buffers_bytes(tmp_path / "absent"))
+    assert 128 * 2**20 <= found <= 2 * 2**30
 
 
 def test_closing_twice_does_nothing(directory: Path) -> None:

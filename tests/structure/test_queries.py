@@ -15,8 +15,8 @@ STORE = Path(kosminar.store.__file__).parent
 QUERIES = {path.stem: load(path.stem) for path in sorted((STORE / "sql").glob("*.sql"))}
 NAMED = [(noun, query) for noun, queries in QUERIES.items() for query in queries.values()]
 
-# What says whose rows a statement means. Lock keys are made of the organisation's id.
-ORGANISATION = {"organisation_id", "organisation_ids", "key", "keys"}
+# What says whose rows a statement means. Lock keys are made of the organisation's id; whole rows carry it.
+ORGANISATION = {"organisation_id", "organisation_ids", "key", "keys", "rows"}
 
 # Statements that cross organisations, or name none. A new one is a visible decision.
 SYSTEM_SCOPE = {

@@ -66,6 +66,8 @@ def decide(programme: Programme, standing: Standing, command: Command, at: datet
             decision = _un_enrol(programme, standing, at)
         case Activity():
             decision = _count(programme, standing, command, at)
+    if not due:
+        return decision
     return replace(decision, facts=(*due, *decision.facts)) if decision.facts else decision
 
 

@@ -3,10 +3,10 @@
 Facts are the audit trail. Everything kept of a customer can be made again by folding them; nothing else changes it.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from kosminar.core.reward import RewardDefinition
 
@@ -34,8 +34,7 @@ class FactName(StrEnum):
     OPTED_OUT = "opted_out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(NamedTuple):
     """`at` is the organisation's clock, for a period end its due instant.
 
     `period_number` counts from 1; `value` is the new value for progress, the count for a streak, the points for a

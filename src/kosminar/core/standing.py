@@ -6,12 +6,12 @@ here once, for milestones and streaks alike. Rules in prose: docs/rules.md. Test
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from kosminar.core.fact import Fact, FactName
 from kosminar.core.measure import ZERO
@@ -136,22 +136,25 @@ class Standing:
             standing = _FOLD[fact.name](standing, fact)
         return standing
 
-    def _with_progress(self, fact: Fact, **changes: Any) -> Self:
+    def _with_progress(self, fact: Fact, **changes: Any) -> "Standing":
         assert fact.period_number is not None
         key = (fact.period_number, fact.run or MILESTONE_RUN)
         changed = self.progress.get(key, UNTOUCHED)._replace(**changes)
-        return replace(self, progress=MappingProxyType({**self.progress, key: changed}))
+        return Standing(self.stretches, MappingProxyType({**self.progress, key: changed}), self.runs)
 
-    def _with_run(self, number: int, **changes: Any) -> Self:
+    def _with_run(self, number: int, **changes: Any) -> "Standing":
         runs = tuple(r._replace(**changes) if r.number == number else r for r in self.runs)
-        return replace(self, runs=runs)
+        return Standing(self.stretches, self.progress, runs)
+
+    def _with_stretches(self, *stretches: Stretch) -> "Standing":
+        return Standing(stretches, self.progress, self.runs)
 
     def _enrolled(self, fact: Fact) -> "Standing":
         assert fact.starts_at is not None
         assert fact.period_number is not None
         method = Method.AUTOMATIC if fact.automatic else Method.EXPLICIT
         stretch = Stretch(method, fact.starts_at, None, fact.period_number)
-        return replace(self, stretches=(*self.stretches, stretch))
+        return self._with_stretches(*self.stretches, stretch)
 
     def _moved_back(self, fact: Fact) -> "Standing":
         assert fact.starts_at is not None
@@ -159,13 +162,14 @@ class Standing:
         first, *later = self.stretches
         assert first.method is Method.AUTOMATIC, "only an automatic enrolment is moved back"
         first = first._replace(starts_at=fact.starts_at, first_period_number=fact.period_number)
-        return replace(self, stretches=(first, *later))
+        return self._with_stretches(first, *later)
 
     def _reset(self, fact: Fact) -> "Standing":
         assert fact.run is not None
         *earlier, last = self.runs
         ended = last._replace(ends_at=fact.at)
-        return replace(self, runs=(*earlier, ended, Run(number=fact.run, starts_at=fact.at)))
+        runs = (*earlier, ended, Run(number=fact.run, starts_at=fact.at))
+        return Standing(self.stretches, self.progress, runs)
 
     def _balance_set(self, fact: Fact) -> "Standing":
         # The days go with the value: what arrives from now on counts anew.
@@ -207,11 +211,11 @@ class Standing:
         *earlier, last = self.stretches
         # A stretch that was to begin later than now is over before it began.
         ended = last._replace(ends_at=max(fact.at, last.starts_at))
-        return replace(self, stretches=(*earlier, ended))
+        return self._with_stretches(*earlier, ended)
 
     def _opted_out(self, fact: Fact) -> "Standing":
         stretch = Stretch(Method.OPT_OUT, fact.at, fact.at, 1)
-        return replace(self, stretches=(*self.stretches, stretch))
+        return self._with_stretches(*self.stretches, stretch)
 
 
 _FOLD: Final = {

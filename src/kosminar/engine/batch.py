@@ -116,7 +116,7 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
     organisation_ids = sorted({request.organisation_id for request in requests})
     clocks = await standings.hold(connection, organisation_ids, [definitions_key(o) for o in organisation_ids])
     known = {o: await catalogues.get(connection, o, clock.definitions_version) for o, clock in clocks.items()}
-    locked = await standings.lock_customers(connection, {_customer_key(request) for request in requests})
+    locked = await standings.lock_customers(connection, {request.customer for request in requests})
     now = wall()
     instants = {
         o: clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=now) for o, clock in clocks.items()
@@ -131,10 +131,6 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
     return _Batch(wall=now, catalogues=known, clocks=instants, customers=customers)
 
 
-def _customer_key(request: Request) -> CustomerKey:
-    return CustomerKey.of(request.organisation_id, request.customer_id)
-
-
 # ---------------------------------------------------------------- load
 
 
@@ -142,7 +138,7 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
     """What the requests may touch: standings with the periods concerned, and what was seen, told and kept before."""
     wanted: dict[StandingKey, tuple[Programme, frozenset[int]]] = {}
     for request in requests:
-        customer = _customer_key(request)
+        customer = request.customer
         if customer not in batch.customers:
             continue
         for programme, numbers in _touched(batch, request, batch.customers[customer].at):
@@ -153,14 +149,12 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
         batch.loaded = await standings.load_standings(connection, wanted)
         batch.current = dict(batch.loaded)
     ids = {
-        (_customer_key(request), request.change.activity_id)
-        for request in requests
-        if isinstance(request.change, Activity)
+        (request.customer, request.change.activity_id) for request in requests if isinstance(request.change, Activity)
     }
     if ids:
         batch.fingerprints = await activities.list_known(connection, ids)
     reported = {
-        (_customer_key(request), request.change.key) for request in requests if isinstance(request.change, RewardReport)
+        (request.customer, request.change.key) for request in requests if isinstance(request.change, RewardReport)
     }
     if reported:
         batch.ledger = await rewards.list_by_key(connection, reported)
@@ -203,7 +197,7 @@ def _completion(batch: _Batch, request: Request) -> tuple[CustomerKey, int, int]
     if programme is None:
         return None
     period = programme.period(request.change.completed_number)
-    return _customer_key(request), programme.target.target_id, period.period_id
+    return request.customer, programme.target.target_id, period.period_id
 
 
 # ---------------------------------------------------------------- decide
@@ -236,7 +230,7 @@ def _outcome(batch: _Batch, request: Request) -> Outcome:
 
 def _enrolment(batch: _Batch, request: Request, change: EnrolmentChange) -> EnrolmentOutcome:
     """What is missing is reported together; only when all is found does the standing decide (decision 4)."""
-    key = _customer_key(request)
+    key = request.customer
     missing = _missing(batch, key, change)
     if missing:
         return EnrolmentOutcome(errors=missing)
@@ -285,7 +279,7 @@ def _missing(batch: _Batch, key: CustomerKey, change: EnrolmentChange) -> tuple[
 
 def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutcome:
     """Recorded for ever unless rejected; then each programme that hears it judges it once (decisions 12, 20, 21)."""
-    key = _customer_key(request)
+    key = request.customer
     customer = batch.customers.get(key)
     if customer is None:
         return ActivityOutcome(Status.REJECTED, Code.UNKNOWN_CUSTOMER)
@@ -310,7 +304,7 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
 
 
 def _judge(batch: _Batch, request: Request, activity: Activity, at: datetime) -> list[tuple[StandingKey, Decision]]:
-    customer = _customer_key(request)
+    customer = request.customer
     judged = []
     for programme, _ in _touched(batch, request, at):
         key = StandingKey(customer, programme.target.target_id)
@@ -319,7 +313,7 @@ def _judge(batch: _Batch, request: Request, activity: Activity, at: datetime) ->
 
 
 def _settlement(batch: _Batch, request: Request, change: Settlement) -> SettlementOutcome:
-    customer_key = _customer_key(request)
+    customer_key = request.customer
     key = StandingKey(customer_key, change.target_id)
     programme = batch.programmes.get(key)
     if programme is None:
@@ -354,7 +348,7 @@ def _tell_completed(batch: _Batch, request: Request, cause: Cause) -> None:
 
 def _report(batch: _Batch, request: Request, report: RewardReport) -> ReportOutcome:
     """What became of a reward moves its row, and nothing else; the same again changes nothing."""
-    key = _customer_key(request)
+    key = request.customer
     reward = batch.ledger.get((key, report.key))
     programme = batch.catalogues[request.organisation_id].by_target.get(report.key.target_id)
     if reward is None or programme is None:
@@ -471,7 +465,7 @@ def reward_of(fact: Fact, programme: Programme, *, sequence: int, hands_over: bo
 
 def _post(batch: _Batch, request: Request, told: Sequence[Notice]) -> None:
     """Number the notices in the customer's order and put them, sealed, into the outbox."""
-    key = _customer_key(request)
+    key = request.customer
     customer = batch.customers[key]
     subscribers = batch.catalogues[request.organisation_id].subscribers
     for notice in told:

@@ -1,7 +1,7 @@
 """What can be asked of one customer, and what comes of it: the writer's requests and outcomes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ from kosminar.core.reward import RewardKey, RewardState
 from kosminar.store.facts import RecordedFact
 from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.rewards import Reward
+from kosminar.store.standings import CustomerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class Request:
     change: Change
     request_id: str = "kosminar"
     kept: Kept | None = None
+    # Where the customer's rows live: asked for many times on the way, and made of a hash.
+    customer: CustomerKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "customer", CustomerKey.of(self.organisation_id, self.customer_id))
 
 
 class Status(StrEnum):

@@ -1,15 +1,16 @@
 """The closer: works period ends when they fall due, for every organisation by its own clock.
 
 A period end is no event of its own: every change of a customer settles first what fell due before it (core/decide.py).
-The closer only looks for those in whose standing something due still waits, and asks the writer to settle them. So it
-may be killed, run twice, and be late: the outcome is the same, and what it did not finish it finds again.
+The closer only looks for those in whose standing something due still waits, and has them settled: where many wait, the
+sweep settles those who are alike together (sweep.py), and everybody else is a request to the writer. So it may be
+killed, run twice, and be late: the outcome is the same, and what it did not finish it finds again.
 """
 
 import asyncio
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -23,13 +24,19 @@ from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.engine.batch import Wall
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
+from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
-from kosminar.store import clocks, programmes, standings, webhook_endpoints
+from kosminar.store import clocks, period_ends, programmes, standings, webhook_endpoints
+from kosminar.store.period_ends import BrokenStreaks, PeriodEnd
 from kosminar.store.queries import Connection
 
 TICK_SECONDS: Final = 1.0
-# Before the first customer and the first target.
-FROM_THE_START: Final = (0, 0)
+# As many as one batch of each lane is likely to take.
+PAGE: Final = 4 * BATCH_SIZE_MAX
+# Where fewer than these wait in a bucket, a transaction for the bucket costs more than its share of a batch of the writer.
+MANY: Final = 20
+# Long period ends say this often how far they have come.
+PROGRESS_SECONDS: Final = 10.0
 
 LOG = structlog.get_logger()
 
@@ -48,9 +55,10 @@ class Closer:
     The pool is the closer's own: its connections may wait long for somebody else's period ends.
     """
 
-    def __init__(self, pool: asyncpg.Pool, writer: Writer, *, wall: Wall) -> None:
+    def __init__(self, pool: asyncpg.Pool, writer: Writer, sweeper: Sweeper, *, wall: Wall) -> None:
         self._pool = pool
         self._writer = writer
+        self._sweeper = sweeper
         self._meters = writer.meters
         self._wall = wall
         # In this process, callers queue here rather than each holding a connection that waits in the database.
@@ -158,21 +166,33 @@ class Closer:
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
         found = await programmes.fetch_all(connection, organisation_id)
-        failed_count = 0
+        failed_count = await self._end_periods(connection, organisation_id, found, at)
         for pages in (
-            self._waiting(connection, organisation_id, found, at),
+            self._broken(connection, organisation_id, found, at),
             self._completed(connection, organisation_id, found, after, at),
         ):
             async for requests in pages:
-                outcomes = await self._writer.submit(requests)
-                failed_count += sum(isinstance(outcome, SettlementOutcome) and outcome.failed for outcome in outcomes)
+                failed_count += await self._submit(requests)
         if mark and not failed_count:
             await clocks.mark_settled(connection, organisation_id, at, version=state.definitions_version)
         return failed_count
 
-    async def _waiting(
+    async def _submit(self, requests: Sequence[Request]) -> int:
+        """One by one, through the writer; how many failed."""
+        outcomes = await self._writer.submit(requests)
+        settled = [outcome for outcome in outcomes if isinstance(outcome, SettlementOutcome)]
+        failed_count = sum(outcome.failed for outcome in settled)
+        self._meters.period_ends.labels(way="singly").inc(sum(bool(outcome.facts) for outcome in settled))
+        return failed_count
+
+    async def _end_periods(
         self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime
-    ) -> AsyncIterator[list[Request]]:
+    ) -> int:
+        """Whoever waits for an end up to that instant; how many failed.
+
+        Where few wait, those of all buckets are gathered for the writer. Where many wait the sweep goes through them,
+        target by target, so that what one customer waits for is settled in that order.
+        """
         ended = [
             (programme.target.target_id, period.period_id)
             for programme in found
@@ -180,19 +200,69 @@ class Closer:
             for period in programme.periods
             if programme.settles_at(period) <= at
         ]
-        if ended:
-            find = standings.list_customers_awaiting_end
-            async for page in _pages(lambda after: find(connection, organisation_id, ended, after=after, limit=PAGE)):
-                yield _settlements(organisation_id, page)
+        if not ended:
+            return 0
+        waiting = await period_ends.list_waiting(connection, organisation_id, ended, limit=MANY)
+        failed_count = 0
+        for requests in _settlements(organisation_id, _few(waiting)):
+            failed_count += await self._submit(requests)
+        swept = sorted(end for end, customer_ids in waiting.items() if len(customer_ids) >= MANY)
+        for target_id in sorted({end.target_id for end in swept}):
+            failed_count += await self._sweep([end for end in swept if end.target_id == target_id])
+        return failed_count
+
+    async def _sweep(self, ends: Sequence[PeriodEnd]) -> int:
+        """The ends of one target, bucket by bucket, divided among lanes; how many failed."""
+        course = _Course(ends)
+        lanes = [asyncio.create_task(self._sweep_lane(course)) for _ in range(self._sweeper.lane_count)]
+        try:
+            return sum(await asyncio.gather(*lanes))
+        finally:
+            # When one could not go on, nobody works on who has not the right to it any more.
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
+
+    async def _sweep_lane(self, course: "_Course") -> int:
+        """Who is left over is gathered until there are enough for the writer."""
+        failed_count = 0
+        left: list[tuple[int, int]] = []
+        for bucket in course.buckets():
+            for end in bucket:
+                async for page in self._sweeper.sweep(end):
+                    left += [(customer_id, end.target_id) for customer_id in page.left]
+                    course.note(page.settled_count)
+                    if len(left) >= PAGE:
+                        failed_count += await self._end_singly(course, left)
+        return failed_count + await self._end_singly(course, left)
+
+    async def _end_singly(self, course: "_Course", left: list[tuple[int, int]]) -> int:
+        failed_count = 0
+        for requests in _settlements(course.organisation_id, left):
+            failed_count += await self._submit(requests)
+            course.note(len(requests))
+        left.clear()
+        return failed_count
+
+    async def _broken(
+        self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime
+    ) -> AsyncIterator[list[Request]]:
         broken = [
             (programme.target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
             for programme in found
             if programme.continuous and programme.periods[0].due_at <= at
         ]
-        if broken:
-            look = standings.list_customers_with_broken_streaks
-            async for page in _pages(lambda after: look(connection, organisation_id, broken, after=after, limit=PAGE)):
-                yield _settlements(organisation_id, page)
+        if not broken:
+            return
+        streaks = await period_ends.list_broken_streaks(connection, organisation_id, broken, limit=MANY)
+        for requests in _settlements(organisation_id, _few(streaks)):
+            yield requests
+        for place in sorted(place for place, customer_ids in streaks.items() if len(customer_ids) >= MANY):
+            after = 0
+            while page := await period_ends.list_broken_streaks_page(connection, place, after=after, limit=PAGE):
+                after = page[-1]
+                for requests in _settlements(organisation_id, [(one, place.target_id) for one in page]):
+                    yield requests
 
     async def _completed(
         self,
@@ -236,19 +306,52 @@ class Closer:
             yield page
 
 
-# As many as one batch of each lane is likely to take.
-PAGE: Final = 4 * BATCH_SIZE_MAX
+class _Course:
+    """The way through one target's period ends: which bucket is next, and how far one has come."""
+
+    def __init__(self, ends: Sequence[PeriodEnd]) -> None:
+        self.organisation_id = ends[0].organisation_id
+        self._target_id = ends[0].target_id
+        by_bucket = itertools.groupby(ends, key=lambda end: end.bucket)
+        self._buckets = [list(group) for _, group in by_bucket]
+        self._begun_count = self._worked_count = 0
+        self._told_at = time.monotonic()
+
+    def buckets(self) -> Iterator[list[PeriodEnd]]:
+        """What nobody has begun yet; several lanes share it."""
+        while self._begun_count < len(self._buckets):
+            self._begun_count += 1
+            yield self._buckets[self._begun_count - 1]
+
+    def note(self, worked_count: int) -> None:
+        self._worked_count += worked_count
+        if time.monotonic() - self._told_at < PROGRESS_SECONDS:
+            return
+        self._told_at = time.monotonic()
+        LOG.info(
+            "period_ends_progress",
+            organisation_id=self.organisation_id,
+            target_id=self._target_id,
+            worked=self._worked_count,
+            bucket_number=self._begun_count,
+            buckets=len(self._buckets),
+        )
 
 
-async def _pages(
-    find: Callable[[tuple[int, int]], Awaitable[list[tuple[int, int]]]],
-) -> AsyncIterator[list[tuple[int, int]]]:
-    """Page after page by key, so that each customer is looked at once and a row that stays cannot hold us here."""
-    after = FROM_THE_START
-    while page := await find(after):
-        yield page
-        after = page[-1]
+def _few(found: Mapping[PeriodEnd, list[int]] | Mapping[BrokenStreaks, list[int]]) -> list[tuple[int, int]]:
+    """(customer id, target id) of the buckets in which fewer than many were found."""
+    return [
+        (customer_id, place.target_id)
+        for place, customer_ids in found.items()
+        if len(customer_ids) < MANY
+        for customer_id in customer_ids
+    ]
 
 
-def _settlements(organisation_id: int, page: Sequence[tuple[int, int]]) -> list[Request]:
-    return [Request(organisation_id, customer_id, Settlement(target_id)) for customer_id, target_id in page]
+def _settlements(organisation_id: int, waiting: Iterable[tuple[int, int]]) -> Iterator[list[Request]]:
+    """Requests for the writer, a page at a time; each customer is asked for once in a target."""
+    requests = [
+        Request(organisation_id, customer_id, Settlement(target_id)) for customer_id, target_id in sorted(set(waiting))
+    ]
+    for first in range(0, len(requests), PAGE):
+        yield requests[first : first + PAGE]

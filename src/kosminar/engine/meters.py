@@ -75,6 +75,12 @@ class Meters:
             "Batches cut in halves because they failed as a whole.",
             registry=self.registry,
         )
+        self.period_ends: Final = Counter(
+            "kosminar_period_ends",
+            "Customers whose period's end was worked, by the way: together with who is alike, or singly by the writer.",
+            ("way",),
+            registry=self.registry,
+        )
         self.period_end_errors: Final = Counter(
             "kosminar_period_end_errors",
             "Looks at what is due, or period ends of an organisation, that failed and are tried again.",

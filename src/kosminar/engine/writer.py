@@ -17,7 +17,6 @@ import asyncpg
 import structlog
 
 from kosminar.core.activity import Activity
-from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.errors import Code
 from kosminar.engine import batch
 from kosminar.engine.catalogue import Catalogues
@@ -121,7 +120,7 @@ class Writer:
         return await self._lane_of(request).put(request)
 
     def _lane_of(self, request: Request) -> "_Lane":
-        bucket = bucket_of_customer(request.organisation_id, request.customer_id)
+        bucket = request.customer.bucket
         return self._lanes[bucket % len(self._lanes)]
 
     async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,23 +40,28 @@ async def list_known(
         connection, **places([customer for customer, _ in keys]), activity_ids=[activity_id for _, activity_id in keys]
     )
     return {
-        (CustomerKey.of(row["organisation_id"], row["customer_id"]), row["activity_id"]): row["fingerprint"]
+        (CustomerKey(row["bucket"], row["organisation_id"], row["customer_id"]), row["activity_id"]): row["fingerprint"]
         for row in rows
     }
 
 
 async def insert(connection: Connection, accepted: Sequence[AcceptedActivity]) -> None:
-    await QUERIES["insert_activities"].run(
-        connection,
-        **places([a.customer for a in accepted]),
-        activity_ids=[a.activity.activity_id for a in accepted],
-        sequences=[a.sequence for a in accepted],
-        types=[a.activity.type for a in accepted],
-        occurred_ats=[a.activity.occurred_at for a in accepted],
-        attributes=[ENCODER.encode(a.activity.attributes).decode() for a in accepted],
-        fingerprints=[a.fingerprint for a in accepted],
-        definitions_versions=[a.definitions_version for a in accepted],
-        ats=[a.at for a in accepted],
+    await QUERIES["insert_activities"].run(connection, rows=[_row(one) for one in accepted])
+
+
+def _row(accepted: AcceptedActivity) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    activity = accepted.activity
+    return (
+        *accepted.customer,
+        activity.activity_id,
+        accepted.sequence,
+        activity.type,
+        activity.occurred_at,
+        ENCODER.encode(activity.attributes).decode(),
+        accepted.fingerprint,
+        accepted.definitions_version,
+        accepted.at,
     )
 
 

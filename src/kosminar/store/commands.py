@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.store.queries import Connection, load
-from kosminar.store.standings import CustomerKey, CustomerRange, places
+from kosminar.store.standings import CustomerKey, CustomerRange
 
 QUERIES: Final = load("commands")
 
@@ -26,19 +26,24 @@ class AcceptedCommand:
 
 
 async def insert(connection: Connection, accepted: Sequence[AcceptedCommand]) -> None:
-    enrols = [a.command if isinstance(a.command, Enrol) else Enrol() for a in accepted]
-    await QUERIES["insert_commands"].run(
-        connection,
-        **places([a.customer for a in accepted]),
-        sequences=[a.sequence for a in accepted],
-        names=["enrol" if isinstance(a.command, Enrol) else "un_enrol" for a in accepted],
-        target_ids=[a.target_id for a in accepted],
-        period_names=[enrol.period_name for enrol in enrols],
-        initial_balances=[enrol.initial_balance for enrol in enrols],
-        resets=[enrol.reset for enrol in enrols],
-        definitions_versions=[a.definitions_version for a in accepted],
-        ats=[a.at for a in accepted],
-        asked_bys=[a.asked_by for a in accepted],
+    await QUERIES["insert_commands"].run(connection, rows=[_row(one) for one in accepted])
+
+
+def _row(accepted: AcceptedCommand) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    enrolling = isinstance(accepted.command, Enrol)
+    options = accepted.command if isinstance(accepted.command, Enrol) else Enrol()
+    return (
+        *accepted.customer,
+        accepted.sequence,
+        "enrol" if enrolling else "un_enrol",
+        accepted.target_id,
+        options.period_name,
+        options.initial_balance,
+        options.reset,
+        accepted.definitions_version,
+        accepted.at,
+        accepted.asked_by,
     )
 
 

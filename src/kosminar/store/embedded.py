@@ -44,6 +44,7 @@ from kosminar.store.embedded_host import (
     private_folder,
     remembered_archive,
     server_user,
+    shared_buffers_bytes,
     sync_folder,
 )
 
@@ -63,7 +64,7 @@ SETTINGS: Final = {
     "full_page_writes": "on",
     "synchronous_commit": "on",
     "max_connections": "100",
-    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",  # Fewer checkpoints under load; a recovery has more to read, some seconds of it.
     "jit": "off",  # Compiling costs more than our short statements take.
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -95,7 +96,8 @@ REVIVAL_PAUSE_SECONDS = 10
 
 NOTICE_SECONDS = 5
 POLL_SECONDS = 0.02
-LOG_BYTES_MAX = 16 * 1024 * 1024
+MEGABYTE: Final = 1024 * 1024
+LOG_BYTES_MAX = 16 * MEGABYTE
 """At a start, a longer log becomes server.log.1."""
 
 _log = logging.getLogger(__name__)
@@ -297,7 +299,12 @@ class EmbeddedDatabase:
                 self._log_file.replace(self._log_file.with_suffix(".log.1"))
         folder = self._socket_folder()
         self._remove_misleading_locks(folder)
-        settings = {**SETTINGS, "unix_socket_directories": str(folder), **self._log_settings()}
+        settings = {
+            **SETTINGS,
+            "shared_buffers": f"{shared_buffers_bytes() // MEGABYTE}MB",
+            "unix_socket_directories": str(folder),
+            **self._log_settings(),
+        }
         options = shlex.join(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
         # pg_ctl detaches the server from us, so that it is nobody's child and nobody's zombie.
         start = ("start", "-W", "-D", self._cluster, "-l", self._log_file, "-o", options)

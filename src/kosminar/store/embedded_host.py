@@ -1,7 +1,7 @@
 """What the embedded database needs from the machine: a user, binaries, folders.
 
 PostgreSQL refuses to run as root, so root starts it as another user (ServerUser), and that user must reach the data
-directory, the binaries and the socket. This module finds or makes all three. It never changes the mode or the owner of
+directory, the binaries and the socket. This module finds or makes all three, and tells how much memory there is. It never changes the mode or the owner of
 a folder that it did not make, and whatever root does inside folders of another user it does as that user.
 The life-cycle of the server is in embedded.py; both are tested by tests/store/test_embedded.py.
 """
@@ -37,6 +37,12 @@ folder of `mktemp -d`. Not /var: hardened machines mount it noexec."""
 
 SOCKET_DIRECTORY_BYTES_MAX = 107 - len("/.s.PGSQL.5432.lock")
 """Linux allows a socket's address 107 bytes; PostgreSQL puts these names into the directory."""
+
+
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where a container reads how much memory it may use."""
+
+SHARED_BUFFERS_MIN, SHARED_BUFFERS_MAX = 128 * 2**20, 2 * 2**30
 
 
 class EmbeddedDatabaseError(Exception):
@@ -265,6 +271,15 @@ def private_folder(path: Path, user: ServerUser) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == user.uid and stat.S_IMODE(status.st_mode) == 0o700
+
+
+def shared_buffers_bytes(memory_limit: Path = MEMORY_LIMIT) -> int:
+    """A quarter of the memory that we may use, within bounds; what is never used of it is never taken."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        # In a container it may be less than the machine has; without a limit the file says "max".
+        memory = min(memory, int(memory_limit.read_text(encoding="ascii")))
+    return max(SHARED_BUFFERS_MIN, min(memory // 4, SHARED_BUFFERS_MAX))
 
 
 def _known_user(uid: int) -> ServerUser:

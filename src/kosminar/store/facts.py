@@ -8,13 +8,16 @@ from typing import Final, NamedTuple
 from kosminar.core.fact import Fact
 from kosminar.core.programme import Programme
 from kosminar.store.queries import Connection, load
-from kosminar.store.standings import CustomerKey, CustomerRange, place, places
+from kosminar.store.standings import CustomerKey, CustomerRange, place
 
 QUERIES: Final = load("facts")
 
 
 class RecordedFact(NamedTuple):
-    """A fact as it is kept and shown: (sequence, ordinal) is its place in the customer's trail."""
+    """A fact as it is kept and shown: (sequence, ordinal) is its place in the customer's trail.
+
+    After the customer's key, in the order of the table's columns.
+    """
 
     sequence: int
     ordinal: int
@@ -49,22 +52,7 @@ class RecordedFact(NamedTuple):
 
 
 async def insert(connection: Connection, facts: Sequence[tuple[CustomerKey, RecordedFact]]) -> None:
-    await QUERIES["insert_facts"].run(
-        connection,
-        **places([customer for customer, _ in facts]),
-        sequences=[fact.sequence for _, fact in facts],
-        ordinals=[fact.ordinal for _, fact in facts],
-        names=[fact.name for _, fact in facts],
-        ats=[fact.at for _, fact in facts],
-        target_group_ids=[fact.target_group_id for _, fact in facts],
-        target_ids=[fact.target_id for _, fact in facts],
-        period_ids=[fact.period_id for _, fact in facts],
-        runs=[fact.run for _, fact in facts],
-        level_ids=[fact.level_id for _, fact in facts],
-        reward_definition_ids=[fact.reward_definition_id for _, fact in facts],
-        amounts=[fact.value for _, fact in facts],
-        reasons=[fact.reason for _, fact in facts],
-    )
+    await QUERIES["insert_facts"].run(connection, rows=[customer + fact for customer, fact in facts])
 
 
 async def list_page(

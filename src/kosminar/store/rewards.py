@@ -60,20 +60,7 @@ class ShownReward:
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
     """Insert, or bring a forfeited row to its new state; a reward that was given before fails the transaction."""
-    written = await QUERIES["save_rewards"].run(
-        connection,
-        **places([customer for customer, _ in rewards]),
-        **_keys([reward.key for _, reward in rewards]),
-        kinds=[reward.kind.value for _, reward in rewards],
-        points=[None if isinstance(reward.value, str) else reward.value for _, reward in rewards],
-        texts=[reward.value if isinstance(reward.value, str) else None for _, reward in rewards],
-        allocations=[reward.allocation.value for _, reward in rewards],
-        states=[reward.state.value for _, reward in rewards],
-        reasons=[reward.reason for _, reward in rewards],
-        earned_ats=[reward.earned_at for _, reward in rewards],
-        sequences=[reward.sequence for _, reward in rewards],
-        handed_overs=[reward.handed_over for _, reward in rewards],
-    )
+    written = await QUERIES["save_rewards"].run(connection, rows=[_row(*one) for one in rewards])
     if written != f"INSERT 0 {len(rewards)}":
         raise RewardGivenTwice("a reward that was given before would have been given again")
 
@@ -152,6 +139,24 @@ async def list_page(
         )
         for row in rows
     ]
+
+
+def _row(customer: CustomerKey, reward: Reward) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    key, text = reward.key, reward.value if isinstance(reward.value, str) else None
+    return (
+        *customer,
+        *(key.target_id, key.period_id, key.level_id, key.run, key.reward_definition_id),
+        reward.kind.value,
+        reward.value if text is None else None,
+        text,
+        reward.allocation.value,
+        reward.state.value,
+        reward.reason,
+        reward.earned_at,
+        reward.sequence,
+        reward.handed_over,
+    )
 
 
 def _keys(keys: Sequence[RewardKey]) -> dict[str, list[int]]:

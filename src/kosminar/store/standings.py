@@ -6,7 +6,7 @@ set-based: a batch is a handful of statements whatever its size. Loads give core
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -100,7 +100,7 @@ async def lock_customers(connection: Connection, keys: Iterable[CustomerKey]) ->
     """Lock the customers that exist, in key order; the unknown ones are simply not in the answer."""
     rows = await QUERIES["lock_customers"].rows(connection, **places(sorted(keys)))
     return {
-        CustomerKey.of(row["organisation_id"], row["customer_id"]): LockedCustomer(
+        CustomerKey(row["bucket"], row["organisation_id"], row["customer_id"]): LockedCustomer(
             row["sequence"], row["notification_number"], row["changed_at"]
         )
         for row in rows
@@ -247,111 +247,67 @@ async def save_standings(connection: Connection, changed: Sequence[ChangedStandi
 
 async def _save_enrolments(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
     rows = [
-        (change.key, number, stretch)
+        (*change.key.customer, change.key.target_id, number, *stretch)
         for change in changed
         for number, stretch in enumerate(change.after.stretches, start=1)
         if number > len(change.before.stretches) or stretch != change.before.stretches[number - 1]
     ]
-    if not rows:
-        return
-    await QUERIES["save_enrolments"].run(
-        connection,
-        **_standings([key for key, _, _ in rows]),
-        numbers=[number for _, number, _ in rows],
-        methods=[stretch.method.value for _, _, stretch in rows],
-        starts_ats=[stretch.starts_at for _, _, stretch in rows],
-        ends_ats=[stretch.ends_at for _, _, stretch in rows],
-        first_period_numbers=[stretch.first_period_number for _, _, stretch in rows],
-    )
+    if rows:
+        await QUERIES["save_enrolments"].run(connection, rows=rows)
 
 
 async def _save_progress(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
     rows = [
-        (change, number, run, progress)
+        _progress_row(change, number, run, progress)
         for change in changed
         for (number, run), progress in change.after.progress.items()
         if change.before.progress.get((number, run)) != progress
     ]
-    if not rows:
-        return
-    await QUERIES["save_progress"].run(
-        connection,
-        **_standings([change.key for change, _, _, _ in rows]),
-        period_ids=[change.programme.period(number).period_id for change, number, _, _ in rows],
-        runs=[run for _, _, run, _ in rows],
-        amounts=[progress.value for _, _, _, progress in rows],
-        target_values=[change.programme.target.values[number - 1] for change, number, _, _ in rows],
-        achieved_ats=[progress.achieved_at for _, _, _, progress in rows],
-        achieved_recorded_ats=[progress.achieved_recorded_at for _, _, _, progress in rows],
-        days=[_array(progress.days) for _, _, _, progress in rows],
-        rewarded=[progress.rewarded for _, _, _, progress in rows],
-        forfeited=[progress.forfeited for _, _, _, progress in rows],
-        settled=[progress.settled for _, _, _, progress in rows],
-        awaits_end=[milestone.awaits_end(change.programme, progress) for change, _, _, progress in rows],
+    if rows:
+        await QUERIES["save_progress"].run(connection, rows=rows)
+
+
+def _progress_row(change: ChangedStanding, number: int, run: int, progress: Progress) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    programme = change.programme
+    return (
+        *change.key.customer,
+        change.key.target_id,
+        programme.period(number).period_id,
+        run,
+        progress.value,
+        programme.target.values[number - 1],
+        progress.achieved_at,
+        progress.achieved_recorded_at,
+        progress.days,
+        progress.rewarded,
+        progress.forfeited,
+        progress.settled,
+        milestone.awaits_end(programme, progress),
     )
 
 
 async def _save_runs(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
     # The period that is watched depends on the enrolment too, so every run of a changed streak is written.
-    rows = [(change, run) for change in changed if change.programme.streak for run in change.after.runs]
-    if not rows:
-        return
-    watched = [streak.next_break(change.programme, change.after, run, change.at) for change, run in rows]
-    await QUERIES["save_runs"].run(
-        connection,
-        **_standings([change.key for change, _ in rows]),
-        runs=[run.number for _, run in rows],
-        starts_ats=[run.starts_at for _, run in rows],
-        ends_ats=[run.ends_at for _, run in rows],
-        met=[_array(run.met) for _, run in rows],
-        reached=[_array(sorted(run.reached)) for _, run in rows],
-        broken_numbers=[run.broken_number for _, run in rows],
-        watch_numbers=[None if period is None else period.number for period in watched],
+    rows = [_run_row(change, run) for change in changed if change.programme.streak for run in change.after.runs]
+    if rows:
+        await QUERIES["save_runs"].run(connection, rows=rows)
+
+
+def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    watched = streak.next_break(change.programme, change.after, run, change.at)
+    return (
+        *change.key.customer,
+        change.key.target_id,
+        run.number,
+        run.starts_at,
+        run.ends_at,
+        run.met,
+        sorted(run.reached),
+        run.broken_number,
+        None if watched is None else watched.number,
     )
-
-
-async def list_customers_awaiting_end(
-    connection: Connection,
-    organisation_id: int,
-    periods: Sequence[tuple[int, int]],
-    *,
-    after: tuple[int, int],
-    limit: int,
-) -> list[tuple[int, int]]:
-    """(customer id, target id) of whom one of these (target id, period id) ends has something to decide."""
-    rows = await QUERIES["list_customers_awaiting_end"].rows(
-        connection,
-        organisation_id=organisation_id,
-        buckets=EVERY_BUCKET,
-        target_ids=[target_id for target_id, _ in periods],
-        period_ids=[period_id for _, period_id in periods],
-        after_customer=after[0],
-        after_target=after[1],
-        limit=limit,
-    )
-    return [(row["customer_id"], row["target_id"]) for row in rows]
-
-
-async def list_customers_with_broken_streaks(
-    connection: Connection,
-    organisation_id: int,
-    due_numbers: Sequence[tuple[int, int]],
-    *,
-    after: tuple[int, int],
-    limit: int,
-) -> list[tuple[int, int]]:
-    """(customer id, target id) whose streak the periods due up to these (target id, number) may have broken."""
-    rows = await QUERIES["list_customers_with_broken_streaks"].rows(
-        connection,
-        organisation_id=organisation_id,
-        buckets=EVERY_BUCKET,
-        target_ids=[target_id for target_id, _ in due_numbers],
-        due_numbers=[number for _, number in due_numbers],
-        after_customer=after[0],
-        after_target=after[1],
-        limit=limit,
-    )
-    return [(row["customer_id"], row["target_id"]) for row in rows]
 
 
 async def list_customers_to_tell_of_end(
@@ -380,13 +336,8 @@ async def list_customers_to_tell_of_end(
 
 
 def _key(row: Any) -> StandingKey:
-    return StandingKey(CustomerKey.of(row["organisation_id"], row["customer_id"]), row["target_id"])
+    return StandingKey(CustomerKey(row["bucket"], row["organisation_id"], row["customer_id"]), row["target_id"])
 
 
 def _standings(keys: Sequence[StandingKey]) -> dict[str, list[int]]:
     return {**places([key.customer for key in keys]), "target_ids": [key.target_id for key in keys]}
-
-
-def _array(items: Iterable[int | date]) -> str:
-    """An array as PostgreSQL writes one: {1,2,3}."""
-    return "{" + ",".join(str(item) for item in items) + "}"

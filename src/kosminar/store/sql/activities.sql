@@ -1,6 +1,6 @@
 -- list_known_activities
 -- The ids of a batch that were accepted before, with what they brought.
-SELECT a.organisation_id, a.customer_id, a.activity_id, a.fingerprint
+SELECT a.bucket, a.organisation_id, a.customer_id, a.activity_id, a.fingerprint
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :activity_ids::text[])
        AS k (bucket, organisation_id, customer_id, activity_id)
   JOIN activity AS a
@@ -11,13 +11,8 @@ SELECT a.organisation_id, a.customer_id, a.activity_id, a.fingerprint
 -- Under the customers' locks; a key that exists here would be our own mistake and fails the batch.
 INSERT INTO activity (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
                       fingerprint, definitions_version, at)
-SELECT k.bucket, k.organisation_id, k.customer_id, k.activity_id, k.sequence, k.type, k.occurred_at,
-       k.attributes::jsonb, k.fingerprint, k.definitions_version, k.at
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :activity_ids::text[],
-              :sequences::bigint[], :types::text[], :occurred_ats::timestamptz[], :attributes::text[],
-              :fingerprints::bytea[], :definitions_versions::integer[], :ats::timestamptz[])
-       AS k (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
-             fingerprint, definitions_version, at)
+SELECT r.*
+  FROM unnest(:rows::activity[]) AS r
 
 -- list_activities_of_customers
 -- A range of customers' activities in the order of acceptance, for the audit.

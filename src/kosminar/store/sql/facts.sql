@@ -2,11 +2,8 @@
 -- The audit trail is only ever added to.
 INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
                   period_id, run, level_id, reward_definition_id, value, reason)
-SELECT *
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :sequences::bigint[],
-              :ordinals::smallint[], :names::text[], :ats::timestamptz[], :target_group_ids::bigint[],
-              :target_ids::bigint[], :period_ids::bigint[], :runs::integer[], :level_ids::bigint[],
-              :reward_definition_ids::bigint[], :amounts::numeric[], :reasons::text[])
+SELECT r.*
+  FROM unnest(:rows::fact[]) AS r
 
 -- list_facts
 -- One customer's trail, oldest first, a page after a key.

@@ -3,11 +3,8 @@
 INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
                     reward_definition_id, kind, points, text, allocation, state, reason, earned_at, sequence,
                     handed_over)
-SELECT *
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
-              :kinds::text[], :points::numeric[], :texts::text[], :allocations::text[], :states::text[],
-              :reasons::text[], :earned_ats::timestamptz[], :sequences::bigint[], :handed_overs::boolean[])
+SELECT r.*
+  FROM unnest(:rows::reward[]) AS r
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
     DO UPDATE
    SET state = EXCLUDED.state,

@@ -12,7 +12,7 @@ SELECT organisation_id, test_clock, clock_at, definitions_version
 
 -- lock_customers
 -- The customer row is the lock; key order keeps two batches from waiting for each other.
-SELECT c.organisation_id, c.customer_id, c.sequence, c.notification_number, c.changed_at
+SELECT c.bucket, c.organisation_id, c.customer_id, c.sequence, c.notification_number, c.changed_at
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[])
        AS k (bucket, organisation_id, customer_id)
   JOIN customer AS c
@@ -33,7 +33,7 @@ UPDATE customer AS c
 
 -- list_enrolments
 -- Every stretch of the standings that a batch touches, in order.
-SELECT e.organisation_id, e.customer_id, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
+SELECT e.bucket, e.organisation_id, e.customer_id, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
        AS k (bucket, organisation_id, customer_id, target_id)
   JOIN enrolment AS e
@@ -43,7 +43,7 @@ SELECT e.organisation_id, e.customer_id, e.target_id, e.method, e.starts_at, e.e
 
 -- list_progress
 -- The periods that a batch touches, in every run.
-SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
+SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
        p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
               :period_ids::bigint[])
@@ -54,7 +54,7 @@ SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.valu
 
 -- list_awaiting_progress
 -- What a period end still has to decide, of standings whose target gives rewards at period end.
-SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
+SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
        p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
        AS k (bucket, organisation_id, customer_id, target_id)
@@ -65,7 +65,7 @@ SELECT p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.valu
 
 -- list_runs
 -- Every run of the streaks that a batch touches, in order.
-SELECT s.organisation_id, s.customer_id, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached,
+SELECT s.bucket, s.organisation_id, s.customer_id, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached,
        s.broken_number
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
        AS k (bucket, organisation_id, customer_id, target_id)
@@ -78,27 +78,19 @@ SELECT s.organisation_id, s.customer_id, s.target_id, s.run, s.starts_at, s.ends
 -- A stretch is ended or moved back, never deleted.
 INSERT INTO enrolment (bucket, organisation_id, customer_id, target_id, number, method, starts_at, ends_at,
                        first_period_number)
-SELECT *
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :numbers::integer[], :methods::text[], :starts_ats::timestamptz[], :ends_ats::timestamptz[],
-              :first_period_numbers::integer[])
+SELECT r.*
+  FROM unnest(:rows::enrolment[]) AS r
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, number) DO UPDATE
    SET starts_at = EXCLUDED.starts_at,
        ends_at = EXCLUDED.ends_at,
        first_period_number = EXCLUDED.first_period_number
 
 -- save_progress
--- Days travel as text because unnest would flatten an array of arrays.
+-- Of a period that was touched before, what can change.
 INSERT INTO progress (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value,
                       achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
-SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.period_id, k.run, k.value, k.target_value,
-       k.achieved_at, k.achieved_recorded_at, k.days::date[], k.rewarded, k.forfeited, k.settled, k.awaits_end
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :period_ids::bigint[], :runs::integer[], :amounts::numeric[], :target_values::numeric[],
-              :achieved_ats::timestamptz[], :achieved_recorded_ats::timestamptz[], :days::text[],
-              :rewarded::boolean[], :forfeited::boolean[], :settled::boolean[], :awaits_end::boolean[])
-       AS k (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value, achieved_at,
-             achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
+SELECT r.*
+  FROM unnest(:rows::progress[]) AS r
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, run) DO UPDATE
    SET value = EXCLUDED.value,
        achieved_at = EXCLUDED.achieved_at,
@@ -110,16 +102,11 @@ SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.period_id, k.r
        awaits_end = EXCLUDED.awaits_end
 
 -- save_runs
--- Arrays travel as text because unnest would flatten an array of arrays.
+-- Of a run that was there before, what can change.
 INSERT INTO streak (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
                     broken_number, watch_number)
-SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.run, k.starts_at, k.ends_at, k.met::integer[],
-       k.reached::bigint[], k.broken_number, k.watch_number
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :runs::integer[], :starts_ats::timestamptz[], :ends_ats::timestamptz[], :met::text[],
-              :reached::text[], :broken_numbers::integer[], :watch_numbers::integer[])
-       AS k (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
-             broken_number, watch_number)
+SELECT r.*
+  FROM unnest(:rows::streak[]) AS r
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, run) DO UPDATE
    SET ends_at = EXCLUDED.ends_at,
        met = EXCLUDED.met,
@@ -129,46 +116,24 @@ SELECT k.bucket, k.organisation_id, k.customer_id, k.target_id, k.run, k.starts_
 
 -- list_enrolments_of_customers
 -- What is remembered of a range of customers' enrolments, for reads and the audit.
-SELECT organisation_id, customer_id, target_id, method, starts_at, ends_at, first_period_number
+SELECT bucket, organisation_id, customer_id, target_id, method, starts_at, ends_at, first_period_number
   FROM enrolment
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, target_id, number
 
 -- list_progress_of_customers
 -- What is remembered of a range of customers' progress, for reads and the audit.
-SELECT organisation_id, customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days,
+SELECT bucket, organisation_id, customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days,
        rewarded, forfeited, settled
   FROM progress
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
 -- list_runs_of_customers
 -- What is remembered of a range of customers' streaks, for reads and the audit.
-SELECT organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
+SELECT bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
   FROM streak
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, target_id, run
-
--- list_customers_awaiting_end
--- The customers for whom an ended period has something to decide, a page at a time by customer.
-SELECT DISTINCT p.customer_id, p.target_id
-  FROM unnest(:target_ids::bigint[], :period_ids::bigint[]) AS k (target_id, period_id)
-  JOIN progress AS p
-    ON p.bucket = ANY(:buckets::smallint[]) AND p.target_id = k.target_id AND p.period_id = k.period_id
-   AND p.organisation_id = :organisation_id AND p.awaits_end
- WHERE (p.customer_id, p.target_id) > (:after_customer, :after_target)
- ORDER BY p.customer_id, p.target_id
- LIMIT :limit
-
--- list_customers_with_broken_streaks
--- The customers whose streak an ended period may have broken, a page at a time by customer.
-SELECT DISTINCT s.customer_id, s.target_id
-  FROM unnest(:target_ids::bigint[], :due_numbers::integer[]) AS k (target_id, due_number)
-  JOIN streak AS s
-    ON s.bucket = ANY(:buckets::smallint[]) AND s.target_id = k.target_id AND s.watch_number <= k.due_number
-   AND s.organisation_id = :organisation_id
- WHERE (s.customer_id, s.target_id) > (:after_customer, :after_target)
- ORDER BY s.customer_id, s.target_id
- LIMIT :limit
 
 -- list_customers_to_tell_of_end
 -- Of one bucket, whoever was in a period at its end and was not told so yet, a page after one.
