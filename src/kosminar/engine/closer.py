@@ -134,6 +134,8 @@ class Closer:
     async def _work_through(self, connection: Connection, organisation_id: int, until: datetime) -> None:
         """The due instants that were not worked yet, one after another, and then `until` itself.
 
+        At each it is looked for who waits for the ends since the one before; at last for who waits for any, so that
+        whatever was left is found.
         A period end that fails keeps nobody else from theirs; but from there on nothing is marked as worked, so that
         it is found again.
         """
@@ -141,10 +143,14 @@ class Closer:
         failed_count = instant_count = 0
         after = (await clocks.fetch(connection, organisation_id)).settled_at
         while due := await clocks.next_due(connection, organisation_id, after=after, until=until):
-            failed_count += await self._work(connection, organisation_id, due, after=after, mark=failed_count == 0)
+            failed_count += await self._work(
+                connection, organisation_id, due, after=after, since=after, mark=failed_count == 0
+            )
             instant_count += 1
             after = due
-        failed_count += await self._work(connection, organisation_id, until, after=after, mark=failed_count == 0)
+        failed_count += await self._work(
+            connection, organisation_id, until, after=after, since=None, mark=failed_count == 0
+        )
         if instant_count:
             LOG.info(
                 "period_ends_worked",
@@ -157,7 +163,14 @@ class Closer:
             raise PeriodEndsFailed(f"{failed_count} period ends of organisation {organisation_id} failed")
 
     async def _work(
-        self, connection: Connection, organisation_id: int, at: datetime, *, after: datetime, mark: bool
+        self,
+        connection: Connection,
+        organisation_id: int,
+        at: datetime,
+        *,
+        after: datetime,
+        since: datetime | None,
+        mark: bool,
     ) -> int:
         """One instant: bring the clock there, so that nobody is dated before it any more; then settle who waits.
 
@@ -166,9 +179,9 @@ class Closer:
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
         found = await programmes.fetch_all(connection, organisation_id)
-        failed_count = await self._end_periods(connection, organisation_id, found, at)
+        failed_count = await self._end_periods(connection, organisation_id, found, at, since=since)
         for pages in (
-            self._broken(connection, organisation_id, found, at),
+            self._broken(connection, organisation_id, found, at, since=since),
             self._completed(connection, organisation_id, found, after, at),
         ):
             async for requests in pages:
@@ -186,7 +199,13 @@ class Closer:
         return failed_count
 
     async def _end_periods(
-        self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime
+        self,
+        connection: Connection,
+        organisation_id: int,
+        found: Sequence[Programme],
+        at: datetime,
+        *,
+        since: datetime | None,
     ) -> int:
         """Whoever waits for an end up to that instant; how many failed.
 
@@ -199,6 +218,7 @@ class Closer:
             if programme.target.period_end_rewards
             for period in programme.periods
             if programme.settles_at(period) <= at
+            if since is None or programme.settles_at(period) >= since
         ]
         if not ended:
             return 0
@@ -245,12 +265,19 @@ class Closer:
         return failed_count
 
     async def _broken(
-        self, connection: Connection, organisation_id: int, found: Sequence[Programme], at: datetime
+        self,
+        connection: Connection,
+        organisation_id: int,
+        found: Sequence[Programme],
+        at: datetime,
+        *,
+        since: datetime | None,
     ) -> AsyncIterator[list[Request]]:
         broken = [
             (programme.target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
             for programme in found
             if programme.continuous and programme.periods[0].due_at <= at
+            if since is None or any(since <= period.due_at <= at for period in programme.periods)
         ]
         if not broken:
             return
