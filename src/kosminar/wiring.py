@@ -28,6 +28,7 @@ from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
+from kosminar.store.connections import sharing_types
 from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.migration import migrate
 
@@ -81,7 +82,7 @@ async def open_house(
     The simulation has a wall and connections of its own, to move the one and to break the others.
     """
     meters = Meters()
-    make_pool = partial(asyncpg.create_pool, database_url, connection_class=connection_class)
+    make_pool = partial(asyncpg.create_pool, database_url, connection_class=sharing_types(connection_class))
     # Half the lanes: what requests ask for has the other half of the database while millions of period ends are worked.
     sweep_lanes = max(1, settings.lanes // 2)
     async with (

@@ -6,6 +6,7 @@ SEEDS is a number of seeds or a range as in 100-199, SEED one of them, WORKERS h
 import os
 import sys
 import time
+from contextlib import suppress
 
 from tests.simulation.many import live_all, seeds_of, summary
 
@@ -17,12 +18,14 @@ def main() -> int:
     worker_count = min(int(os.environ.get("WORKERS", str(os.cpu_count() or 1))), len(seeds))
     began = time.monotonic()
     reports = []
-    for report in live_all(seeds, worker_count):
-        reports.append(report)
-        if report.trouble:
-            print(f"seed {report.seed} failed; replay it with: make simulate SEED={report.seed}\n{report.trouble}\n")
-            sys.stdout.flush()
-        _show_progress(len(reports), len(seeds))
+    # Who loses patience still hears what the seeds until then came to.
+    with suppress(KeyboardInterrupt):
+        for report in live_all(seeds, worker_count):
+            reports.append(report)
+            if report.trouble:
+                again = f"replay it with: make simulate SEED={report.seed}"
+                print(f"seed {report.seed} failed; {again}\n{report.trouble}\n", flush=True)
+            _show_progress(len(reports), len(seeds))
     print(summary(reports, seconds=time.monotonic() - began))
     return 1 if any(report.trouble for report in reports) else 0
 

@@ -1,0 +1,26 @@
+"""Connections that are told once, and not one by one, what the rows of our tables look like.
+
+Whole rows are sent as values of their tables' types (store/sql, `unnest(:rows::fact[])`), and the driver asks the
+database about each such type on each connection that it opens: some forty milliseconds of PostgreSQL's time in all.
+What one connection has learned, the others of its kind know. It leans on one internal of asyncpg, whose version is
+pinned; tests/store/test_connections.py notices when that is gone.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+
+
+def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
+    """A class of connections to one database, whose types stay as they are for as long as the class is used."""
+    learned: dict[frozenset[int], Any] = {}
+
+    class SharingConnection(base):  # type: ignore[misc]  # mypy wants a class that is known beforehand.
+        async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> Any:  # noqa: ASYNC109 -- As asyncpg has it.
+            asked = frozenset(typeoids)
+            if asked not in learned:
+                learned[asked] = await super()._introspect_types(typeoids, timeout)
+            return learned[asked]
+
+    return SharingConnection
