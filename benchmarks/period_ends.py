@@ -1,0 +1,282 @@
+"""A period's end for 1 and 10 million enrolled customers, a third of them achieved, against one INSERT of the rewards.
+
+Ours is POST /v1/clock/advance over the end: locks, facts, settled progress, rewards and customers' sequences. The
+yardstick is one INSERT ... SELECT of the very same reward rows into an identical clone of the database, with the same
+indexes and foreign keys, and nothing else. At the end both have the same rewards, column by column.
+
+Beside it: what other requests' p99 becomes meanwhile, how much memory the server takes, and that a server killed
+half-way finishes once it is asked again, with each reward there once.
+
+    .venv/bin/python -m benchmarks.period_ends [--quick] [--customers 20000]
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import asyncpg
+import httpx2
+from benchmarks.pairs import Comparison, Figure, Measured
+from benchmarks.seed import MEMBER, Population, populated
+from benchmarks.stage import Served, Stage, open_stage
+from benchmarks.traffic import Load, Report, send, sending
+
+MEGABYTE = 1_000_000
+PAIRS = 5
+# The requests beside it: two connections, each with a pause before every request.
+CONNECTIONS_BESIDE = 2
+DELAY_MS = 10
+SECONDS_BEFORE = 8
+SAMPLE_SECONDS = 0.1
+# How often it is looked whether rewards are there already, to kill the server half-way.
+POLL_SECONDS = 0.02
+
+# The rows that ours will have given: an achiever's second sequence number is the period end's. Parameters are the
+# instant and the organisation.
+BARE_INSERT = """
+INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id,
+                    kind, points, text, allocation, state, reason, earned_at, sequence, handed_over)
+SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, 0, 1, d.reward_definition_id,
+       d.kind, d.points, d.text, d.allocation, 'issued', NULL, $1, 2, false
+  FROM progress AS p
+  JOIN reward_definition AS d ON d.target_id = p.target_id AND d.allocation = 'PERIOD_END'
+ WHERE p.organisation_id = $2 AND p.awaits_end
+"""
+# Both sides' rewards as one number; bigint arithmetic would overflow, numeric does not.
+REWARDS = "SELECT count(*) AS rewards, sum(hashtextextended(r::text, 0)::numeric) AS content FROM reward AS r"
+
+
+@dataclass
+class Memory:
+    """Of the server's process, in bytes."""
+
+    before: int = 0
+    peak: int = 0
+    after: int = 0
+
+
+@dataclass
+class Ended:
+    """What one period end took."""
+
+    seconds: float
+    memory: Memory = field(default_factory=Memory)
+    before: Report | None = None
+    beside: Report | None = None
+
+
+def run(
+    stage: Stage,
+    *,
+    quick: bool,
+    sizes: Sequence[int] | None = None,
+    reuse: Callable[[Population], None] = lambda _: None,
+) -> list[Comparison | Figure]:
+    """The smaller sizes by pairs and in quiet, the largest once with requests beside it.
+
+    `reuse` is given the largest population before it goes.
+    """
+    *small, large = sizes or ((100_000, 300_000) if quick else (1_000_000, 10_000_000))
+    found: list[Comparison | Figure] = []
+    peaks = []
+    for customer_count in small:
+        with populated(stage, "seeded", customer_count) as population:
+            comparison, memories = _pairs(population, pairs=3 if quick else PAIRS)
+            found += [comparison, _resumed(population)]
+            peaks.append(statistics.median(memory.peak - memory.before for memory in memories))
+    with populated(stage, "seeded", large) as population:
+        found += _with_others(population, peaks[0])
+        reuse(population)
+    return found
+
+
+def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memory]]:
+    comparison = Comparison(_title(population), "rewards/s", aim=0.5)
+    memories = []
+    for number in range(pairs):
+        with _clones(population) as (ours, yardstick):
+            order = {ours: _ours, yardstick: _bare} if number % 2 == 0 else {yardstick: _bare, ours: _ours}
+            ended = {side: work(population, side) for side, work in order.items()}
+            _note(comparison, population, ours, yardstick, ended[ours].seconds, ended[yardstick].seconds)
+            memories.append(ended[ours].memory)
+    return comparison, memories
+
+
+def _with_others(population: Population, peak_of_smaller: float) -> list[Comparison | Figure]:
+    """One pair; while ours runs, others ask too."""
+    comparison = Comparison(f"{_title(population)}, others beside it", "rewards/s", aim=0.5)
+    with _clones(population) as (ours, yardstick):
+        bare = _bare(population, yardstick)
+        ended = _ours(population, ours, others=True)
+        _note(comparison, population, ours, yardstick, ended.seconds, bare.seconds)
+    assert ended.before is not None
+    assert ended.beside is not None
+    p99 = Comparison("Others' p99 while a period ends, against before", "ms", aim=2.0, at_most=True, of="p99_ms")
+    p99.ours.append(ended.beside.measured)
+    p99.yardstick.append(ended.before.measured)
+    memory = ended.memory
+    said = ", ".join(
+        f"{name} {value / MEGABYTE:.0f} MB"
+        for name, value in (("before", memory.before), ("peak", memory.peak), ("after", memory.after))
+    )
+    grown = (memory.peak - memory.before) / MEGABYTE
+    return [
+        comparison,
+        p99,
+        Figure(
+            f"Memory taken by the end for {population.customer_count:,}",
+            grown,
+            "MB",
+            # Constant, that is: ten times as many take no more. What requests beside it take is allowed for.
+            aim=max(2 * peak_of_smaller / MEGABYTE, 32.0),
+            note=f"{said}; for fewer customers it took {peak_of_smaller / MEGABYTE:.0f} MB",
+        ),
+    ]
+
+
+def _resumed(population: Population) -> Figure:
+    """Killed half-way and started again, it gives what is missing and nothing twice."""
+    stage, target = population.stage, population.achiever_count * 2
+    with stage.cloned("resumed", template=population.database) as database:
+        with ThreadPoolExecutor(1) as calling, stage.served(database) as server:
+            call = calling.submit(_advance, population, server)
+            given = population.achiever_count
+            while given < population.achiever_count * 3 // 2 and not call.done():
+                time.sleep(POLL_SECONDS)
+                given = stage.counts(database, ("reward",))["reward"]
+            os.kill(server.process_id, signal.SIGKILL)
+            with contextlib.suppress(httpx2.HTTPError):
+                call.result()
+        given = stage.counts(database, ("reward",))["reward"] - population.achiever_count
+        with stage.served(database) as server:
+            _advance(population, server)
+        found = stage.counts(database, ("reward",))["reward"]
+        if found != target:
+            raise RuntimeError(f"{database}: {found} rewards where there should be {target}")
+        if not population.audited(database):
+            raise RuntimeError(f"{database}: the audit finds something wrong after a kill")
+        return Figure(
+            "Rewards given when the server was killed half-way",
+            100 * given / population.achiever_count,
+            "%",
+            note=f"asked again, all {population.achiever_count:,} were there once",
+        )
+
+
+def _ours(population: Population, database: str, *, others: bool = False) -> Ended:
+    stage = population.stage
+    beside = Load("enrolment", population.some(MEMBER), population.path, population.authorization, delay_ms=DELAY_MS)
+    with stage.served(database) as server:
+        before = None
+        if others:
+            before = send(server.url, beside, connections=CONNECTIONS_BESIDE, seconds=SECONDS_BEFORE)
+        stage.execute(database, "CHECKPOINT")
+        with contextlib.ExitStack() as stack:
+            under_way = None
+            if others:
+                # Far enough from where it began before.
+                later = replace(beside, first=population.achiever_count // 2)
+                under_way = stack.enter_context(sending(server.url, later, connections=CONNECTIONS_BESIDE))
+            memory = stack.enter_context(_watched(server))
+            began = time.perf_counter()
+            _advance(population, server)
+            seconds = time.perf_counter() - began
+    if not population.audited(database):
+        raise RuntimeError(f"{database}: the audit finds something wrong after the period's end")
+    return Ended(seconds, memory, before, None if under_way is None else under_way.report)
+
+
+@contextmanager
+def _watched(server: Served) -> Iterator[Memory]:
+    memory = Memory(before=server.resident_bytes())
+    memory.peak = memory.before
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_SECONDS):
+            memory.peak = max(memory.peak, server.resident_bytes())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield memory
+    finally:
+        over.set()
+        watching.join()
+        memory.after = server.resident_bytes()
+
+
+def _advance(population: Population, server: Served) -> None:
+    """Answers when the period's end is worked; however long that takes."""
+    answer = httpx2.post(
+        server.url + "/v1/clock/advance",
+        json={"to": population.period_end},
+        headers={"Authorization": population.authorization},
+        timeout=None,  # Millions take their time.
+    )
+    answer.raise_for_status()
+
+
+def _bare(population: Population, database: str) -> Ended:
+    async def insert(connection: asyncpg.Connection) -> float:
+        await connection.execute("CHECKPOINT")
+        due_at = await connection.fetchval("SELECT due_at FROM period WHERE period_id = $1", population.period_id)
+        began = time.perf_counter()
+        await connection.execute(BARE_INSERT, due_at, population.organisation_id)
+        return time.perf_counter() - began
+
+    return Ended(population.stage.with_connection(database, insert))
+
+
+@contextmanager
+def _clones(population: Population) -> Iterator[tuple[str, str]]:
+    stage = population.stage
+    with (
+        stage.cloned("ours", template=population.database) as ours,
+        stage.cloned("yardstick", template=population.database) as yardstick,
+    ):
+        yield ours, yardstick
+
+
+def _note(
+    comparison: Comparison, population: Population, ours: str, yardstick: str, our_seconds: float, their_seconds: float
+) -> None:
+    """Both sides gave the same rewards, as many as there are achievers; then their rates count."""
+
+    async def fetch(connection: asyncpg.Connection) -> tuple[int, int]:
+        row = await connection.fetchrow(REWARDS)
+        return row["rewards"], row["content"]
+
+    given, wanted = (population.stage.with_connection(side, fetch) for side in (ours, yardstick))
+    if given != wanted or given[0] != 2 * population.achiever_count:
+        raise RuntimeError(f"the sides differ: {given} and {wanted} for {population.achiever_count} achievers")
+    comparison.ours.append(Measured(population.achiever_count / our_seconds))
+    comparison.yardstick.append(Measured(population.achiever_count / their_seconds))
+
+
+def _title(population: Population) -> str:
+    return f"Period end, {population.customer_count:,} enrolled"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the customers, or less")
+    parser.add_argument(
+        "--customers", type=int, action="append", help="another size, twice: a smaller and a larger one"
+    )
+    options = parser.parse_args()
+    with open_stage() as stage:
+        for line in run(stage, quick=options.quick, sizes=options.customers):
+            print(line.line(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Reads of random customers among millions: target groups, rewards and facts, at 32 connections.
+
+Nobody else is at work meanwhile. Each customer read is another one, so pages come from the system's memory or the disk
+as they would for real callers. Counts for an overview are not an operation yet, and are not measured.
+
+    .venv/bin/python -m benchmarks.reads [--quick]
+"""
+
+import argparse
+import statistics
+from dataclasses import replace
+
+from benchmarks.pairs import Figure
+from benchmarks.seed import ACHIEVER, Population, populated
+from benchmarks.stage import Stage, open_stage
+from benchmarks.traffic import Load, Report, send
+
+CONNECTIONS = 32
+ROUNDS = 5
+SECONDS = 4.0
+QUICK_SECONDS = 2.0
+WARM_UP_SECONDS = 1.0
+P99_MS = 10.0
+# Kind of request, title, and whether only achievers have something to show.
+READS = (
+    ("target_groups", "A customer's target groups", None),
+    ("rewards", "A customer's rewards", ACHIEVER),
+    ("facts", "A customer's facts", None),
+)
+
+
+def run(stage: Stage, *, quick: bool, population: Population | None = None, size: int | None = None) -> list[Figure]:
+    """Of a population that is there already, or of one made for this."""
+    if population is not None:
+        return _measure(population, quick=quick)
+    with populated(stage, "read", size or (300_000 if quick else 10_000_000)) as made:
+        return _measure(made, quick=quick)
+
+
+def _measure(population: Population, *, quick: bool) -> list[Figure]:
+    rounds, seconds = (3, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
+    loads = {
+        title: Load(kind, population.some(whom), population.path, population.authorization)
+        for kind, title, whom in READS
+    }
+    with population.stage.served(population.database) as server:
+        found: dict[str, list[Report]] = {title: [] for title in loads}
+        for length in (WARM_UP_SECONDS, *[seconds] * rounds):
+            for title, load in loads.items():
+                # From where the last one ended: nobody is read twice.
+                moved = replace(load, first=sum(report.requests for report in found[title]))
+                found[title].append(send(server.url, moved, connections=CONNECTIONS, seconds=length))
+    return [_figure(population, title, reports[1:]) for title, reports in found.items()]
+
+
+def _figure(population: Population, title: str, reports: list[Report]) -> Figure:
+    for report in reports:
+        report.require_all_done()
+    p99 = [report.p99_ms for report in reports]
+    p50 = statistics.median(report.p50_ms for report in reports)
+    rate = statistics.median(report.requests / report.seconds for report in reports)
+    return Figure(
+        f"{title}, p99 of {population.customer_count:,}",
+        statistics.median(p99),
+        "ms",
+        aim=P99_MS,
+        note=f"{min(p99):.1f} to {max(p99):.1f} in {len(p99)} rounds; p50 {p50:.1f} ms; {rate:,.0f} requests/s",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer customers")
+    parser.add_argument("--customers", type=int, help="another size")
+    options = parser.parse_args()
+    with open_stage() as stage:
+        for figure in run(stage, quick=options.quick, size=options.customers):
+            print(figure.line(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
