@@ -215,11 +215,15 @@ class Chronicle:
             if row is None or (key[0], row.sequence) in self.brought:
                 continue
             if not takers:
-                # Recorded by an attempt that got no answer; the next one was told that it is there.
+                # Recorded by an attempt that got no answer; the next one was told that it is there. Who was told
+                # otherwise, for example that it lay too far ahead, did not record it.
                 takers = [
                     call
-                    for call, act, _, _ in many
-                    if call.lost_count and not (call.keyed and KEYS_HOLD) and same_content(act, row.command)
+                    for call, act, status, _ in many
+                    if status == "duplicate"
+                    and call.lost_count
+                    and not (call.keyed and KEYS_HOLD)
+                    and same_content(act, row.command)
                 ]
             if not takers:
                 told_of = "; ".join(f"{status} {code} by {call.brief}" for call, _, status, code in many)
