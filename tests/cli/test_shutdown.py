@@ -94,7 +94,8 @@ class Process:
 
     async def closed(self) -> None:
         """Returns once nobody is let in any more."""
-        with suppress(ConnectionRefusedError):
+        # Who waits to be accepted in the moment of closing is reset instead of refused.
+        with suppress(ConnectionRefusedError, ConnectionResetError):
             while True:
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()
