@@ -47,7 +47,7 @@ audit-packages: .venv/.development ## Look the pinned packages up among the know
 	.venv/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement requirements/constraints.txt
 
 overload: .venv/.kosminar ## Measure ten times the sustainable load, and look for what was lost
-	.venv/bin/python benchmarks/overload.py
+	.venv/bin/python -m benchmarks.overload
 
 bench: .venv/.kosminar ## Measure everything against its yardstick and bring docs/performance.md up to date; half an hour
 	.venv/bin/python -m benchmarks

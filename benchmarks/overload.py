@@ -1,6 +1,6 @@
 """Ten times as many clients as saturate the server: whoever is accepted is answered, nothing that was accepted is lost.
 
-    make overload            (or: .venv/bin/python benchmarks/overload.py --seconds 20 --clients 80)
+    make overload            (or: .venv/bin/python -m benchmarks.overload --seconds 20 --clients 80)
 
 Closed-loop clients, each with one activity at a time, first measure the rate that the server sustains; then ten times
 as many send without a pause, and whoever hears 503 sends the same again at once, which is ruder than real clients are.
@@ -29,39 +29,17 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import uvloop
+from benchmarks.programmes import POINTS, visits
+from benchmarks.stage import CLOCK, KOSMINAR
 
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import temporary_data_directory
 
-KOSMINAR = Path(sys.executable).with_name("kosminar")
 TIMES = 10
 CUSTOMER_COUNT = 1_000
 WARM_UP_SECONDS = 2.0
 # No answer for so long is no answer.
 PATIENCE_SECONDS = 60.0
-
-CLOCK = "2031-01-15T12:00:00Z"
-PROGRAMME = {
-    "name": "Visits",
-    "trackingType": "DEFAULT",
-    "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
-    "targetCycleStartDate": "2031-01-01",
-    "totalPeriods": 3,
-    "frequencyType": "MONTHLY",
-    "frequency": 1,
-    "recurringCycles": 0,
-    "targets": [
-        {
-            "name": "Twenty visits",
-            "targetEntity": "TRANSACTION",
-            "targetType": "COUNT",
-            "enrolmentMethod": "TRANSACTION",
-            "expression": "true",
-            "defaultValues": [{"defaultValue": 20}],
-            "rewards": [{"kind": "POINTS", "value": 100, "allocation": "IMMEDIATE"}],
-        }
-    ],
-}
 
 
 @dataclass
@@ -196,7 +174,7 @@ async def ask(port: int, authorization: str, path: str, body: Any) -> Any:
 
 async def prepare(port: int, authorization: str) -> None:
     """A programme that counts the activities, and customers to send them for."""
-    await ask(port, authorization, "/v3/targetGroups", PROGRAMME)
+    await ask(port, authorization, "/v3/targetGroups", visits(20, POINTS))
     customers = [{"customerId": number} for number in range(1, CUSTOMER_COUNT + 1)]
     await ask(port, authorization, "/v1/customers", {"customers": customers})
 

@@ -13,6 +13,34 @@ MEASURED = {
 }
 
 
+POINTS = {"kind": "POINTS", "value": 100, "allocation": "IMMEDIATE"}
+
+
+def visits(target_value: int, *rewards: dict[str, Any]) -> dict[str, Any]:
+    """The plainest: so many transactions in a month, of three months; the first one enrols."""
+    return {
+        "name": "Visits",
+        "trackingType": "DEFAULT",
+        "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
+        "targetCycleStartDate": "2031-01-01",
+        "totalPeriods": 3,
+        "frequencyType": "MONTHLY",
+        "frequency": 1,
+        "recurringCycles": 0,
+        "targets": [
+            {
+                "name": "So many visits",
+                "targetEntity": "TRANSACTION",
+                "targetType": "COUNT",
+                "enrolmentMethod": "TRANSACTION",
+                "expression": "true",
+                "defaultValues": [{"defaultValue": target_value}],
+                "rewards": list(rewards),
+            }
+        ],
+    }
+
+
 def programme(number: int, *, event_name: str | None = None) -> dict[str, Any]:
     """Sums, counts and visits over months, streaks over weeks and months; the number says which.
 
@@ -20,7 +48,6 @@ def programme(number: int, *, event_name: str | None = None) -> dict[str, Any]:
     """
     kind = KINDS[number % len(KINDS)]
     streak = kind in TRACKING
-    points = {"kind": "POINTS", "value": 100, "allocation": "IMMEDIATE"}
     heard = {"targetEntity": "TRANSACTION", "targetType": MEASURED[kind]}
     if event_name is not None:
         heard = {"targetEntity": "EVENT", "targetType": "COUNT", "eventName": event_name}
@@ -40,8 +67,8 @@ def programme(number: int, *, event_name: str | None = None) -> dict[str, Any]:
                 "enrolmentMethod": "TRANSACTION",
                 "expression": "true",
                 "defaultValues": [{"defaultValue": 3}],
-                **({} if streak else {"rewards": [points]}),
+                **({} if streak else {"rewards": [POINTS]}),
             }
         ],
-        **({"streaks": [{"targetCountOfSequence": count, "rewards": [points]} for count in (2, 4)]} if streak else {}),
+        **({"streaks": [{"targetCountOfSequence": count, "rewards": [POINTS]} for count in (2, 4)]} if streak else {}),
     }

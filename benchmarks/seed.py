@@ -22,11 +22,13 @@ from typing import Any
 
 import asyncpg
 from benchmarks.pairs import Figure
+from benchmarks.programmes import POINTS, visits
 from benchmarks.stage import CLOCK, Stage, ask, open_stage
 
 from kosminar.core.bucket import bucket_of_customer
 
 MEMBER, ACHIEVER = 1, 3
+PROGRAMME = visits(1, {**POINTS, "value": 10}, {**POINTS, "allocation": "PERIOD_END"})
 # Every third customer is an achiever; the models are the first of their kind.
 KINDS = 3
 CHUNK = 500_000
@@ -35,31 +37,6 @@ PROCESS_COUNT = 2
 AUDITED_WHOLE_MAX = 20_000
 # Customers of one read or write of a benchmark; so many that they are not all in memory already.
 SAMPLE_SIZE = 200_000
-
-PROGRAMME: dict[str, Any] = {
-    "name": "Visits",
-    "trackingType": "DEFAULT",
-    "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
-    "targetCycleStartDate": "2031-01-01",
-    "totalPeriods": 3,
-    "frequencyType": "MONTHLY",
-    "frequency": 1,
-    "recurringCycles": 0,
-    "targets": [
-        {
-            "name": "One visit",
-            "targetEntity": "TRANSACTION",
-            "targetType": "COUNT",
-            "enrolmentMethod": "TRANSACTION",
-            "expression": "true",
-            "defaultValues": [{"defaultValue": 1}],
-            "rewards": [
-                {"kind": "POINTS", "value": 10, "allocation": "IMMEDIATE"},
-                {"kind": "POINTS", "value": 100, "allocation": "PERIOD_END"},
-            ],
-        }
-    ],
-}
 
 
 @dataclass(frozen=True)

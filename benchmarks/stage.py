@@ -70,18 +70,17 @@ class Stage:
     def url(self, name: str = TEMPLATE) -> str:
         return urlunsplit(urlsplit(self._url)._replace(path=f"/{name}"))
 
-    def kosminar(self, *arguments: object, database: str = TEMPLATE, check: bool = True) -> Any:
+    def kosminar(self, *arguments: object, database: str = TEMPLATE) -> Any:
         """What a command prints as JSON."""
-        found = subprocess.run(
-            [KOSMINAR, *map(str, arguments), "--json"],
-            env=self.environment(database),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if check and found.returncode:
+        found = self._run(database, *arguments)
+        if found.returncode:
             raise RuntimeError(f"kosminar {' '.join(map(str, arguments))} ended with {found.returncode}")
         return json.loads(found.stdout) if found.stdout else None
+
+    def _run(self, database: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(KOSMINAR), *map(str, arguments), "--json"]
+        environment = self.environment(database)
+        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
 
     def environment(self, database: str, **settings: object) -> dict[str, str]:
         here = {name: value for name, value in os.environ.items() if not name.startswith("KOSMINAR_")}
@@ -90,13 +89,7 @@ class Stage:
 
     def audited(self, database: str, *options: object) -> bool:
         """Whether `kosminar audit` finds nothing wrong in the database."""
-        found = subprocess.run(
-            [KOSMINAR, "audit", "--json", *map(str, options)],
-            env=self.environment(database),
-            stdout=subprocess.PIPE,
-            check=False,
-        )
-        return found.returncode == 0
+        return self._run(database, "audit", *options).returncode == 0
 
     def audit_some(self, database: str, organisation_id: int, customer_ids: Iterable[int]) -> None:
         """Raises where `kosminar audit` finds something wrong with one of these."""

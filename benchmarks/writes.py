@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pairs import Comparison, Measured, alternate, percentile
+from benchmarks.programmes import POINTS, visits
 from benchmarks.stage import CLOCK, Served, Stage, ask
 from benchmarks.traffic import BLOCK, Load, enrol_again, send
 
@@ -24,28 +25,6 @@ WRITTEN = ("command", "fact")
 BATCH = 1_000
 PAIR_COUNT = 5
 SECONDS, QUICK_SECONDS, WARM_UP_SECONDS = 8, 2, 2
-
-PROGRAMME = {
-    "name": "Visits",
-    "trackingType": "DEFAULT",
-    "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
-    "targetCycleStartDate": "2031-01-01",
-    "totalPeriods": 3,
-    "frequencyType": "MONTHLY",
-    "frequency": 1,
-    "recurringCycles": 0,
-    "targets": [
-        {
-            "name": "Twenty visits",
-            "targetEntity": "TRANSACTION",
-            "targetType": "COUNT",
-            "enrolmentMethod": "TRANSACTION",
-            "expression": "true",
-            "defaultValues": [{"defaultValue": 20}],
-            "rewards": [{"kind": "POINTS", "value": 100, "allocation": "IMMEDIATE"}],
-        }
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +48,7 @@ def prepare(stage: Stage) -> Cast:
     organisation_id = stage.create_organisation()
     authorization = stage.sign_up(organisation_id)
     with stage.served("kosminar") as server:
-        made = ask(server.url, authorization, "/v3/targetGroups", PROGRAMME)["data"]
+        made = ask(server.url, authorization, "/v3/targetGroups", visits(20, POINTS))["data"]
         for first in range(1, CUSTOMER_COUNT + 1, BATCH):
             numbers = range(first, first + BATCH)
             ask(server.url, authorization, "/v1/customers", {"customers": [{"customerId": n} for n in numbers]})

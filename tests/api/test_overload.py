@@ -6,6 +6,7 @@ from datetime import datetime
 import httpx2
 import pytest
 from benchmarks import overload
+from benchmarks.stage import CLOCK
 from tests.api.brand import open_brand, sign_in
 from tests.api.wire import serving
 
@@ -22,7 +23,7 @@ WORKING, WAITING = 4, 8
 async def test_under_ten_times_the_load_the_accepted_are_answered_and_kept_and_the_rest_hear_503(
     house: House, http: httpx2.AsyncClient
 ) -> None:
-    acme = await open_brand(house, http, "Acme", clock=datetime.fromisoformat(overload.CLOCK))
+    acme = await open_brand(house, http, "Acme", clock=datetime.fromisoformat(CLOCK))
     crowd, polite = acme.headers["Authorization"], (await sign_in(house, acme.organisation_id))["Authorization"]
     admission = Admission(WORKING, waiting_max=WAITING, refusal_seconds=0.01)
 
