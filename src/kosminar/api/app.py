@@ -47,7 +47,13 @@ OPERATIONS: Final = (
     *probes.OPERATIONS,
 )
 
-ASKED_ALL_DAY: Final = (*enrolments.OPERATIONS, *activities.OPERATIONS, *users.OPERATIONS, *facts.OPERATIONS)
+ASKED_ALL_DAY: Final = (
+    *enrolments.OPERATIONS,
+    *activities.OPERATIONS,
+    *users.OPERATIONS,
+    *rewards.OPERATIONS,
+    *facts.OPERATIONS,
+)
 
 # Where the prefixed operations are routed; the other prefixes are folded into it.
 HOME: Final = "/v3"
