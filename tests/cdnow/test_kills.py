@@ -310,14 +310,29 @@ class House:
     def kill(self, kill: Kill, killed: threading.Event) -> None:
         for victim in kill.victims:
             if victim == "postgres":
-                pid = int((self.directory / CLUSTER / "postmaster.pid").read_text().split()[0])
                 killed.set()
-                os.kill(pid, signal.SIGKILL)
+                kill_postgres(self.directory)
                 continue
             process = self.importing if victim == "import" else self.server
             if process is not None and process.poll() is None:
                 killed.set()
                 process.kill()
+
+
+def kill_postgres(directory: Path) -> None:
+    """The leader at once; the others end when they notice, and until then one may still answer that all is well."""
+    leader = int((directory / CLUSTER / "postmaster.pid").read_text().split()[0])
+    others = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+    os.kill(leader, signal.SIGKILL)
+    while any(is_running(other) for other in others):
+        time.sleep(0.01)
+
+
+def is_running(process_id: str) -> bool:
+    # A dead process that nobody has asked about has no command line any more.
+    with suppress(OSError):
+        return Path(f"/proc/{process_id}/cmdline").read_bytes() != b""
+    return False
 
 
 @contextmanager
