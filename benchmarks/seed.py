@@ -89,7 +89,7 @@ def populated(stage: Stage, name: str, customer_count: int, *, other_programmes:
     """
     with stage.cloned(name, template="template0"):
         population = _begin(stage, name, customer_count, other_programmes)
-        asyncio.run(_multiply(population))
+        multiply(stage, name, population.organisation_id, customer_count)
         if not population.audited(sample=True):
             raise RuntimeError(f"{name}: the audit finds something wrong with what was seeded")
         yield population
@@ -131,14 +131,17 @@ def _listening_to(event_name: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- the others
 
 
-async def _multiply(population: Population) -> None:
-    async with asyncpg.create_pool(
-        population.stage.url(population.database), min_size=PROCESS_COUNT, max_size=PROCESS_COUNT, setup=_prepare
-    ) as pool:
-        await _make_places(pool, population)
+def multiply(stage: Stage, database: str, organisation_id: int, customer_count: int) -> None:
+    """As many customers, of whom the two models are there: every third of them like the achiever."""
+    asyncio.run(_multiply(stage.url(database), organisation_id, customer_count))
+
+
+async def _multiply(url: str, organisation_id: int, customer_count: int) -> None:
+    async with asyncpg.create_pool(url, min_size=PROCESS_COUNT, max_size=PROCESS_COUNT, setup=_prepare) as pool:
+        await _make_places(pool, organisation_id, customer_count)
         tables = await pool.fetch(CUSTOMER_TABLES)
         queue = [table["name"] for table in tables]
-        await asyncio.gather(*(_work_off(pool, queue, population.organisation_id) for _ in range(PROCESS_COUNT)))
+        await asyncio.gather(*(_work_off(pool, queue, organisation_id) for _ in range(PROCESS_COUNT)))
         async with pool.acquire() as connection:
             await connection.execute("DROP TABLE place")
             await connection.execute("CHECKPOINT")
@@ -152,13 +155,13 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
-async def _make_places(pool: asyncpg.Pool, population: Population) -> None:
+async def _make_places(pool: asyncpg.Pool, organisation_id: int, customer_count: int) -> None:
     """A row for each customer who is not there yet, in the order of the keys."""
     await pool.execute("CREATE UNLOGGED TABLE drawn (bucket smallint, customer_id bigint)")
-    last = population.customer_count + 1
+    last = customer_count + 1
     chunks = [range(first, min(first + CHUNK, last)) for first in range(1, last, CHUNK)]
     with ProcessPoolExecutor(PROCESS_COUNT) as processes:
-        for chunk, buckets in zip(chunks, processes.map(_Buckets(population.organisation_id), chunks), strict=True):
+        for chunk, buckets in zip(chunks, processes.map(_Buckets(organisation_id), chunks), strict=True):
             await pool.execute(
                 "INSERT INTO drawn SELECT get_byte($1::bytea, n), $2::bigint + n FROM generate_series(0, length($1::bytea) - 1) AS n",
                 buckets,
@@ -237,7 +240,7 @@ def run(stage: Stage, *, quick: bool) -> list[Figure]:
         with stage.cloned("seeded", template="template0"):
             population = _begin(stage, "seeded", customer_count, 0)
             began = time.perf_counter()
-            asyncio.run(_multiply(population))
+            multiply(stage, "seeded", population.organisation_id, customer_count)
             seconds = time.perf_counter() - began
             clean = population.audited()
             rows = stage.counts(

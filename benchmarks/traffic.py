@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ HERE = Path(__file__).parent
 SCRIPT = HERE / "customers.lua"
 # Of the script: so many are un-enrolled before the first of them is enrolled again.
 BLOCK = 250
+# Of those who are enrolled again.
+AT_ONCE = 16
 # Longer than anything beside which a load runs; it is ended, never awaited.
 FOR_EVER_SECONDS = 7_200
 
@@ -85,9 +88,13 @@ def enrol_again(url: str, load: Load, requests: int) -> None:
     """Whom the end of a load of enrolments left un-enrolled: of its last block, and of the next one."""
     ids = load.customers.read_text(encoding="ascii").split()
     begun = load.first + requests // (2 * BLOCK) * BLOCK
-    with httpx2.Client(base_url=url, headers={"Authorization": load.authorization}, timeout=60) as client:
-        for place in range(begun, begun + 2 * BLOCK):
-            client.post(f"{load.path}/enroll", json=[{"customerId": int(ids[place % len(ids)])}])
+    left = [int(ids[place % len(ids)]) for place in range(begun, begun + 2 * BLOCK)]
+    with (
+        httpx2.Client(base_url=url, headers={"Authorization": load.authorization}, timeout=60) as client,
+        ThreadPoolExecutor(AT_ONCE) as threads,
+    ):
+        # Whoever was in already is answered with an error, and stays in.
+        list(threads.map(lambda one: client.post(f"{load.path}/enroll", json=[{"customerId": one}]), left))
 
 
 class Sending:

@@ -23,8 +23,8 @@ CONNECTION_COUNTS = (1, 8, 32, 128)
 # What each call writes, in rows; the number of enrolments grows by every second one.
 WRITTEN = ("command", "fact")
 BATCH = 1_000
-PAIR_COUNT = 5
-SECONDS, QUICK_SECONDS, WARM_UP_SECONDS = 8, 2, 2
+PAIR_COUNT, QUICK_PAIR_COUNT = 5, 3
+SECONDS, QUICK_SECONDS, WARM_UP_SECONDS = 4, 2, 2
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,11 @@ def run(stage: Stage, *, quick: bool) -> list[Comparison]:
 
 
 def _compare(ours: Ours, bench: Yardstick, server: Served, connections: int, *, quick: bool) -> list[Comparison]:
-    seconds = QUICK_SECONDS if quick else SECONDS
+    seconds, pair_count = (QUICK_SECONDS, QUICK_PAIR_COUNT) if quick else (SECONDS, PAIR_COUNT)
     ours.measure(server, connections, WARM_UP_SECONDS)
     bench.measure(connections, WARM_UP_SECONDS)
     left, right = alternate(
-        PAIR_COUNT, lambda _: ours.measure(server, connections, seconds), lambda _: bench.measure(connections, seconds)
+        pair_count, lambda _: ours.measure(server, connections, seconds), lambda _: bench.measure(connections, seconds)
     )
     title = f"enrol, un-enrol, {connections} connection{'s' * (connections > 1)}"
     found = [
@@ -179,10 +179,10 @@ def _compare(ours: Ours, bench: Yardstick, server: Served, connections: int, *, 
 
 
 def _one_by_one(ours: Ours, bench: Yardstick, server: Served, *, quick: bool) -> Comparison:
-    seconds = QUICK_SECONDS if quick else SECONDS
+    seconds, pair_count = (QUICK_SECONDS, QUICK_PAIR_COUNT) if quick else (SECONDS, PAIR_COUNT)
     ours.measure(server, 32, WARM_UP_SECONDS)
     left, right = alternate(
-        PAIR_COUNT, lambda _: ours.measure(server, 32, seconds), lambda _: bench.measure(32, seconds)
+        pair_count, lambda _: ours.measure(server, 32, seconds), lambda _: bench.measure(32, seconds)
     )
     comparison = Comparison(
         "the same, a transaction for each request, 32 connections", "requests/s", ours=left, yardstick=right

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.definitions import POINTS, month
-from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, found, milestone
+from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, found, milestone, streak
 
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.errors import Code
@@ -223,3 +223,26 @@ async def test_a_reward_that_the_ledger_has_is_not_given_again_though_the_standi
     assert outcome == ActivityOutcome(Status.REJECTED, Code.INTERNAL_ERROR)
     assert [one["event"] for one in logs if one["log_level"] == "error"] == ["request_failed"]
     assert await saved(pool) == before
+
+
+async def test_a_streaks_row_is_written_when_its_run_or_the_enrolment_changes_and_only_then(house, pool) -> None:
+    brand = await found(pool, "chains", [streak("Chain", 2)], customer_ids=(1,), test_clock_at=IN_JANUARY)
+    rows, watched = [], []
+    for request in (
+        brand.enrol(1, "Chain"),
+        brand.buy(1, "a", IN_JANUARY, "40"),
+        brand.buy(1, "b", IN_JANUARY, "60"),
+        brand.buy(1, "c", IN_JANUARY, "5"),
+        brand.un_enrol(1, "Chain"),
+    ):
+        await house.writer.submit_one(request)
+        row = await pool.fetchrow("SELECT xmin::text, watch_number FROM streak")
+        rows.append(row["xmin"])
+        watched.append(row["watch_number"])
+
+    enrolled, bought, met, bought_more, left = rows
+    assert enrolled == bought
+    assert met == bought_more
+    assert len({enrolled, met, left}) == 3
+    # February is to be met once January is, until the customer is out of it.
+    assert watched == [None, None, 2, 2, None]

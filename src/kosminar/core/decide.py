@@ -178,8 +178,7 @@ def _count(programme: Programme, standing: Standing, activity: Activity, at: dat
         return Decision(verdict=Verdict.NOT_COUNTED)
     if at >= period.due_at:
         return Decision(verdict=Verdict.TOO_LATE)
-    standing = standing.after(admission)
-    progress = _progress(programme, standing, activity, period, amount, at)
+    progress = _progress(programme, standing.after(admission), activity, period, amount, at)
     return Decision(facts=(*admission, *progress), verdict=Verdict.COUNTED)
 
 
@@ -213,8 +212,9 @@ def _automatic_enrolment(programme: Programme, standing: Standing, period: Perio
 def _dated_inside(programme: Programme, standing: Standing, activity: Activity, period: Period) -> bool:
     """Inside an enrolled stretch; or before the first enrolment, in its period, unless the programme forbids it."""
     enrolments = standing.enrolments
-    if any(s.reaches(period) and s.contains(activity.occurred_at) for s in enrolments):
-        return True
+    for stretch in enrolments:
+        if stretch.reaches(period) and stretch.contains(activity.occurred_at):
+            return True
     if programme.track_from_enrolment or not enrolments:
         return False
     first = enrolments[0]
@@ -230,11 +230,18 @@ def _progress(
     was = standing.progress_in(period, run=run)
     day = local_day(activity.occurred_at, programme.zone) if target.measure.type is MeasureType.VISIT else None
     value = was.value if day is not None and day in was.days else was.value + amount
-    moved = {"at": at, "period_number": period.number, "run": run, "value": value, "occurred_at": activity.occurred_at}
-    facts = [Fact(name=FactName.PROGRESSED, day=day, **moved)]  # type: ignore[arg-type]
+    progressed = Fact(
+        name=FactName.PROGRESSED,
+        at=at,
+        period_number=period.number,
+        run=run,
+        value=value,
+        occurred_at=activity.occurred_at,
+        day=day,
+    )
     if was.achieved_at is not None or value < target.values[period.number - 1]:
-        return facts
-    facts.append(Fact(name=FactName.ACHIEVED, **moved))  # type: ignore[arg-type]
+        return [progressed]
+    facts = [progressed, progressed._replace(name=FactName.ACHIEVED, day=None)]
     if not standing.rewarded_in(period):
         facts += [milestone.earned(reward, at, period, run=run) for reward in target.immediate_rewards]
     if programme.streak:

@@ -21,6 +21,8 @@ def awaits_end(programme: Programme, progress: Progress) -> bool:
 
 def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]:
     """The period ends due up to that instant, oldest first, each dated when it fell due."""
+    if not programme.target.period_end_rewards:
+        return []
     facts: list[Fact] = []
     # By that instant, not by number: deactivation ends the running period before an earlier one may be due.
     for period, progress in sorted(_awaiting(programme, standing), key=lambda each: programme.settles_at(each[0])):

@@ -169,9 +169,12 @@ def lay_out(
     )
 
 
-def period_at(periods: Sequence[Period], at: datetime) -> Period | None:
-    """The period that covers the instant, or None in a gap, before the first and after the last."""
-    begun = bisect_right(periods, at, key=lambda period: period.starts_at)
+def period_at(periods: Sequence[Period], starts: Sequence[datetime], at: datetime) -> Period | None:
+    """The period that covers the instant, or None in a gap, before the first and after the last.
+
+    `starts` are the periods' starts, kept by whoever asks often.
+    """
+    begun = bisect_right(starts, at)
     return periods[begun - 1] if begun > 0 and periods[begun - 1].covers(at) else None
 
 

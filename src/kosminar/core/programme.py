@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from kosminar.core import period as periods
@@ -42,7 +43,9 @@ class Level:
     rewards: tuple[RewardDefinition, ...]
 
 
-@dataclass(frozen=True, slots=True)
+# Target and Programme are asked the same for every activity, and made once for each version of the definitions: what
+# follows from their fields is kept.
+@dataclass(frozen=True)
 class Target:
     """`values[n - 1]` is what must be reached in the period numbered n."""
 
@@ -54,20 +57,20 @@ class Target:
     values: tuple[Decimal, ...]
     rewards: tuple[RewardDefinition, ...]
 
-    @property
+    @cached_property
     def automatic(self) -> bool:
         return self.enrolment_method is EnrolmentMethod.TRANSACTION
 
-    @property
+    @cached_property
     def immediate_rewards(self) -> tuple[RewardDefinition, ...]:
         return tuple(r for r in self.rewards if r.allocation is Allocation.IMMEDIATE)
 
-    @property
+    @cached_property
     def period_end_rewards(self) -> tuple[RewardDefinition, ...]:
         return tuple(r for r in self.rewards if r.allocation is Allocation.PERIOD_END)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Programme:
     """A target group with the one target that a milestone or a streak has. Periods are in order, numbered from 1."""
 
@@ -92,25 +95,41 @@ class Programme:
             return replace(self, deactivated_at=None, deactivated_version=None)
         return self
 
-    @property
+    @cached_property
     def streak(self) -> bool:
         return self.tracking_type is not TrackingType.DEFAULT
 
-    @property
+    @cached_property
     def continuous(self) -> bool:
         return self.tracking_type is TrackingType.STREAKS
 
     def reward(self, reward_definition_id: int) -> RewardDefinition:
         """The target's or a level's reward definition of that id."""
+        return self._rewards[reward_definition_id]
+
+    @cached_property
+    def _rewards(self) -> dict[int, RewardDefinition]:
         defined = (*self.target.rewards, *(reward for level in self.levels for reward in level.rewards))
-        return next(reward for reward in defined if reward.reward_definition_id == reward_definition_id)
+        return {reward.reward_definition_id: reward for reward in defined}
 
     def period(self, number: int) -> Period:
         return self.periods[number - 1]
 
+    def number_of(self, period_id: int) -> int:
+        """The number of the period with that id."""
+        return self._numbers[period_id]
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {period.period_id: period.number for period in self.periods}
+
+    @cached_property
+    def _starts(self) -> tuple[datetime, ...]:
+        return tuple(period.starts_at for period in self.periods)
+
     def period_at(self, at: datetime) -> Period | None:
         """The period that covers the instant, if any: [start, end)."""
-        return periods.period_at(self.periods, at)
+        return periods.period_at(self.periods, self._starts, at)
 
     def running_or_next(self, at: datetime) -> Period | None:
         """The running period, else the nearest to come, else None (decision 13)."""

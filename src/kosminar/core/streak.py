@@ -55,6 +55,8 @@ def levels_reached(programme: Programme, standing: Standing, run: Run, at: datet
 
 def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]:
     """The breaks that became final up to that instant, each dated when its period fell due."""
+    if not programme.continuous:
+        return []
     facts: list[Fact] = []
     for run in standing.runs:
         while (period := next_break(programme, standing, run, at)) is not None and period.due_at <= at:

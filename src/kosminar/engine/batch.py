@@ -17,6 +17,7 @@ from kosminar.core.errors import Code
 from kosminar.core.event import EventName
 from kosminar.core.fact import Fact, FactName, reward_fact
 from kosminar.core.notification import Cause, Notice, key_of_reward, notices, period_completed
+from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.reward import RewardKey, RewardState, may_report
 from kosminar.core.standing import Standing
@@ -136,14 +137,15 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
 
 async def _load(connection: Connection, batch: _Batch, requests: Sequence[Request]) -> None:
     """What the requests may touch: standings with the periods concerned, and what was seen, told and kept before."""
-    wanted: dict[StandingKey, tuple[Programme, frozenset[int]]] = {}
+    wanted: dict[StandingKey, tuple[Programme, set[int]]] = {}
     for request in requests:
         customer = request.customer
         if customer not in batch.customers:
             continue
-        for programme, numbers in _touched(batch, request, batch.customers[customer].at):
-            key = StandingKey(customer, programme.target.target_id)
-            wanted[key] = (programme, wanted.get(key, (programme, frozenset()))[1] | numbers)
+        for programme, period in _touched(batch, request, batch.customers[customer].at):
+            _, period_ids = wanted.setdefault(StandingKey(customer, programme.target.target_id), (programme, set()))
+            if period is not None:
+                period_ids.add(period.period_id)
     batch.programmes = {key: programme for key, (programme, _) in wanted.items()}
     if wanted:
         batch.loaded = await standings.load_standings(connection, wanted)
@@ -166,27 +168,27 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
         batch.kept = await idempotency.list_results(connection, kept)
 
 
-def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Programme, frozenset[int]]]:
-    """The programmes a request concerns, each with the numbers of the periods it may write."""
+def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Programme, Period | None]]:
+    """The programmes a request concerns, each with the period it may write."""
     catalogue = batch.catalogues[request.organisation_id]
     change = request.change
     if isinstance(change, Activity):
         return [
-            (programme, frozenset({period.number}))
+            (programme, period)
             for programme in catalogue.by_activity_type.get(change.type, ())
             if (period := programme.period_at(change.occurred_at)) is not None and not programme.deactivated(at)
         ]
     if isinstance(change, Settlement):
         settled = catalogue.by_target.get(change.target_id)
-        numbers = frozenset() if change.completed_number is None else frozenset({change.completed_number})
-        return [] if settled is None else [(settled, numbers)]
+        if settled is None:
+            return []
+        return [(settled, None if change.completed_number is None else settled.period(change.completed_number))]
     if isinstance(change, RewardReport):
         return []
     named = catalogue.by_group.get(change.target_group_id)
     if named is None or named.target.target_id != change.target_id:
         return []
-    first = covered_from(named, change.command, at) if isinstance(change.command, Enrol) else None
-    return [(named, frozenset() if first is None else frozenset({first.number}))]
+    return [(named, covered_from(named, change.command, at) if isinstance(change.command, Enrol) else None)]
 
 
 def _completion(batch: _Batch, request: Request) -> tuple[CustomerKey, int, int] | None:
@@ -304,11 +306,12 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
 
 
 def _judge(batch: _Batch, request: Request, activity: Activity, at: datetime) -> list[tuple[StandingKey, Decision]]:
-    customer = request.customer
     judged = []
-    for programme, _ in _touched(batch, request, at):
-        key = StandingKey(customer, programme.target.target_id)
-        judged.append((key, decide(programme, batch.current[key], activity, at)))
+    for programme in batch.catalogues[request.organisation_id].by_activity_type.get(activity.type, ()):
+        key = StandingKey(request.customer, programme.target.target_id)
+        # Where nothing was loaded, there is no period at this instant, or the programme has been deactivated.
+        if key in batch.current:
+            judged.append((key, decide(programme, batch.current[key], activity, at)))
     return judged
 
 
@@ -340,7 +343,7 @@ def _tell_completed(batch: _Batch, request: Request, cause: Cause) -> None:
     customer_key, target_id, period_id = completion
     key = StandingKey(customer_key, target_id)
     programme, standing = batch.programmes[key], batch.current[key]
-    period = next(period for period in programme.periods if period.period_id == period_id)
+    period = programme.period(programme.number_of(period_id))
     if standing.enrolled_at_end_of(period) and not programme.cut_short(period):
         batch.completed.add(completion)
         _post(batch, request, [period_completed(programme, standing, period, cause)])
@@ -507,7 +510,14 @@ def _sealed(key: CustomerKey, notice: Notice, number: int, request_id: str, at: 
 
 async def _save(connection: Connection, batch: _Batch) -> None:
     changed = [
-        ChangedStanding(key, batch.programmes[key], batch.loaded[key], standing, batch.customers[key.customer].at)
+        ChangedStanding(
+            key,
+            batch.programmes[key],
+            batch.loaded[key],
+            standing,
+            batch.customers[key.customer].at,
+            stale=key in batch.stale,
+        )
         for key, standing in batch.current.items()
         if standing is not batch.loaded[key] or key in batch.stale
     ]

@@ -35,19 +35,20 @@ class RecordedFact(NamedTuple):
     @classmethod
     def of(cls, fact: Fact, programme: Programme, *, sequence: int, ordinal: int) -> "RecordedFact":
         number = fact.period_number
+        # Made for every fact there is: by place, which takes half as long as by name.
         return cls(
-            sequence=sequence,
-            ordinal=ordinal,
-            name=fact.name.value,
-            at=fact.at,
-            target_group_id=programme.target_group_id,
-            target_id=programme.target.target_id,
-            period_id=None if number is None else programme.period(number).period_id,
-            run=fact.run,
-            level_id=fact.level_id,
-            reward_definition_id=fact.reward_definition_id,
-            value=fact.value,
-            reason=fact.reason,
+            sequence,
+            ordinal,
+            fact.name.value,
+            fact.at,
+            programme.target_group_id,
+            programme.target.target_id,
+            None if number is None else programme.period(number).period_id,
+            fact.run,
+            fact.level_id,
+            fact.reward_definition_id,
+            fact.value,
+            fact.reason,
         )
 
 

@@ -4,18 +4,18 @@ The only module that reads or writes customer, enrolment, progress and streak ro
 set-based: a batch is a handful of statements whatever its size. Loads give core values; no row leaves.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from kosminar.core import milestone, streak
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, Query, load
 
 QUERIES: Final = load("standings")
 EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
@@ -78,13 +78,17 @@ class LockedCustomer:
 
 @dataclass(frozen=True, slots=True)
 class ChangedStanding:
-    """A standing before and after a batch, with the instant it was brought to."""
+    """A standing before and after a batch, with the instant it was brought to.
+
+    Of a stale one, what period ends look at is written anew, though nothing may have happened to it.
+    """
 
     key: StandingKey
     programme: Programme
     before: Standing
     after: Standing
     at: datetime
+    stale: bool = False
 
 
 async def hold(connection: Connection, organisation_ids: Sequence[int], keys: Sequence[int]) -> dict[int, Clock]:
@@ -98,13 +102,9 @@ async def hold(connection: Connection, organisation_ids: Sequence[int], keys: Se
 
 async def lock_customers(connection: Connection, keys: Iterable[CustomerKey]) -> dict[CustomerKey, LockedCustomer]:
     """Lock the customers that exist, in key order; the unknown ones are simply not in the answer."""
-    rows = await QUERIES["lock_customers"].rows(connection, **places(sorted(keys)))
-    return {
-        CustomerKey(row["bucket"], row["organisation_id"], row["customer_id"]): LockedCustomer(
-            row["sequence"], row["notification_number"], row["changed_at"]
-        )
-        for row in rows
-    }
+    ordered = sorted(keys)
+    rows = await QUERIES["lock_customers"].rows(connection, **places(ordered))
+    return {ordered[place - 1]: LockedCustomer(*remembered) for place, *remembered in rows}
 
 
 async def save_customers(connection: Connection, customers: Mapping[CustomerKey, LockedCustomer]) -> None:
@@ -119,27 +119,28 @@ async def save_customers(connection: Connection, customers: Mapping[CustomerKey,
 
 
 async def load_standings(
-    connection: Connection, wanted: Mapping[StandingKey, tuple[Programme, frozenset[int]]]
+    connection: Connection, wanted: Mapping[StandingKey, tuple[Programme, Collection[int]]]
 ) -> dict[StandingKey, Standing]:
-    """The standings, each with the progress of the wanted period numbers and of what still awaits a period end."""
-    keys = list(wanted)
-    loading = _Loading({key: programme for key, (programme, _) in wanted.items()})
-    loading.enrolments(await QUERIES["list_enrolments"].rows(connection, **_standings(keys)))
-    touched = [(key, programme.period(n).period_id) for key, (programme, numbers) in wanted.items() for n in numbers]
+    """The standings, each with the progress of the wanted period ids and of what still awaits a period end."""
+    customers = sorted({key.customer for key in wanted})
+    place_of = {customer: place for place, customer in enumerate(customers, start=1)}
+    everything = [(place_of[customer], target_id, *wish) for (customer, target_id), wish in wanted.items()]
+    loading = _Loading(dict(enumerate(customers, start=1)), {key: programme for key, (programme, _) in wanted.items()})
+
+    async def rows_of(query: Query, places_and_ids: Sequence[tuple[int, ...]], *names: str) -> list[Any]:
+        arrays = dict(zip(("places", *names), zip(*places_and_ids, strict=True), strict=True))
+        return await query.rows(connection, **places(customers), **arrays)
+
+    loading.enrolments(await rows_of(QUERIES["list_enrolments"], [each[:2] for each in everything], "target_ids"))
+    touched = [(place, target_id, period_id) for place, target_id, _, ids in everything for period_id in ids]
     if touched:
-        loading.progress(
-            await QUERIES["list_progress"].rows(
-                connection,
-                **_standings([key for key, _ in touched]),
-                period_ids=[period_id for _, period_id in touched],
-            )
-        )
-    awaiting = [key for key, (programme, _) in wanted.items() if programme.target.period_end_rewards]
+        loading.progress(await rows_of(QUERIES["list_progress"], touched, "target_ids", "period_ids"))
+    awaiting = [each[:2] for each in everything if each[2].target.period_end_rewards]
     if awaiting:
-        loading.progress(await QUERIES["list_awaiting_progress"].rows(connection, **_standings(awaiting)))
-    streaks = [key for key, (programme, _) in wanted.items() if programme.streak]
+        loading.progress(await rows_of(QUERIES["list_awaiting_progress"], awaiting, "target_ids"))
+    streaks = [each[:2] for each in everything if each[2].streak]
     if streaks:
-        loading.runs(await QUERIES["list_runs"].rows(connection, **_standings(streaks)))
+        loading.runs(await rows_of(QUERIES["list_runs"], streaks, "target_ids"))
     return loading.standings()
 
 
@@ -171,71 +172,67 @@ async def load_range(
     connection: Connection, within: CustomerRange, customer_ids: Iterable[int], programmes: Sequence[Programme]
 ) -> dict[StandingKey, Standing]:
     """Everything remembered of these customers of the range, untouched standings included."""
-    keys = [CustomerKey(within.bucket, within.organisation_id, customer_id) for customer_id in customer_ids]
-    loading = _Loading({StandingKey(key, p.target.target_id): p for key in keys for p in programmes})
+    customers = {
+        customer_id: CustomerKey(within.bucket, within.organisation_id, customer_id) for customer_id in customer_ids
+    }
+    keys = {StandingKey(key, p.target.target_id): p for key in customers.values() for p in programmes}
+    loading = _Loading(customers, keys)
     loading.enrolments(await QUERIES["list_enrolments_of_customers"].rows(connection, **within.bounds()))
     loading.progress(await QUERIES["list_progress_of_customers"].rows(connection, **within.bounds()))
     loading.runs(await QUERIES["list_runs_of_customers"].rows(connection, **within.bounds()))
     return loading.standings()
 
 
-class _Loading:
-    """Gathers rows by standing; rows of targets that nobody asked for are passed over."""
+# Looked up for every row; calling the class takes longer.
+METHODS: Final = {method.value: method for method in Method}
 
-    def __init__(self, programmes: Mapping[StandingKey, Programme]) -> None:
+
+class _Loading:
+    """Gathers rows by standing; rows of customers and targets that nobody asked for are passed over.
+
+    Each row begins with what stands for its customer in the query, then the target.
+    """
+
+    def __init__(self, customers: Mapping[int, CustomerKey], programmes: Mapping[StandingKey, Programme]) -> None:
+        self._customers = customers
         self._programmes = programmes
-        self._numbers = {p.target.target_id: {q.period_id: q.number for q in p.periods} for p in programmes.values()}
-        self._stretches: dict[StandingKey, list[Stretch]] = {key: [] for key in programmes}
-        self._progress: dict[StandingKey, dict[tuple[int, int], Progress]] = {key: {} for key in programmes}
-        self._runs: dict[StandingKey, list[Run]] = {key: [] for key in programmes}
+        self._targets = {programme.target.target_id: programme for programme in programmes.values()}
+        self._stretches: dict[_Place, list[Stretch]] = {key: [] for key in programmes}
+        self._progress: dict[_Place, dict[tuple[int, int], Progress]] = {key: {} for key in programmes}
+        self._runs: dict[_Place, list[Run]] = {key: [] for key in programmes}
 
     def enrolments(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            stretches = self._stretches.get(_key(row))
+        for customer, target_id, method, *stretch in rows:
+            stretches = self._stretches.get((self._customers.get(customer), target_id))
             if stretches is not None:
-                stretches.append(
-                    Stretch(Method(row["method"]), row["starts_at"], row["ends_at"], row["first_period_number"])
-                )
+                stretches.append(Stretch(METHODS[method], *stretch))
 
     def progress(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            progress = self._progress.get(_key(row))
+        for customer, target_id, period_id, run, value, achieved_at, recorded_at, days, *told in rows:
+            progress = self._progress.get((self._customers.get(customer), target_id))
             if progress is not None:
-                number = self._numbers[row["target_id"]][row["period_id"]]
-                progress[number, row["run"]] = Progress(
-                    value=row["value"],
-                    achieved_at=row["achieved_at"],
-                    achieved_recorded_at=row["achieved_recorded_at"],
-                    days=tuple(row["days"]),
-                    rewarded=row["rewarded"],
-                    forfeited=row["forfeited"],
-                    settled=row["settled"],
-                )
+                number = self._targets[target_id].number_of(period_id)
+                progress[number, run] = Progress(value, achieved_at, recorded_at, tuple(days), *told)
 
     def runs(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            runs = self._runs.get(_key(row))
+        for customer, target_id, run, starts_at, ends_at, met, reached, broken_number in rows:
+            runs = self._runs.get((self._customers.get(customer), target_id))
             if runs is not None:
-                runs.append(
-                    Run(
-                        number=row["run"],
-                        starts_at=row["starts_at"],
-                        ends_at=row["ends_at"],
-                        met=tuple(row["met"]),
-                        reached=frozenset(row["reached"]),
-                        broken_number=row["broken_number"],
-                    )
-                )
+                runs.append(Run(run, starts_at, ends_at, tuple(met), frozenset(reached), broken_number))
 
     def standings(self) -> dict[StandingKey, Standing]:
         return {
             key: Standing(
-                stretches=tuple(self._stretches[key]),
-                progress=MappingProxyType(self._progress[key]),
-                runs=(tuple(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
+                tuple(self._stretches[key]),
+                MappingProxyType(self._progress[key]),
+                (tuple(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
             )
             for key, programme in self._programmes.items()
         }
+
+
+# Equal to the StandingKey, and made faster where the row of a customer nobody asked for is looked up too.
+_Place: TypeAlias = tuple[CustomerKey | None, int]
 
 
 async def save_standings(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
@@ -288,10 +285,17 @@ def _progress_row(change: ChangedStanding, number: int, run: int, progress: Prog
 
 
 async def _save_runs(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    # The period that is watched depends on the enrolment too, so every run of a changed streak is written.
-    rows = [_run_row(change, run) for change in changed if change.programme.streak for run in change.after.runs]
+    rows = [_run_row(change, run) for change in changed if change.programme.streak for run in _changed_runs(change)]
     if rows:
         await QUERIES["save_runs"].run(connection, rows=rows)
+
+
+def _changed_runs(change: ChangedStanding) -> Sequence[Run]:
+    """Where the enrolment changed, all: the period that is watched depends on it too."""
+    before, after = change.before, change.after
+    if change.stale or after.stretches != before.stretches:
+        return after.runs
+    return [run for run in after.runs if run not in before.runs]
 
 
 def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
@@ -333,11 +337,3 @@ async def list_customers_to_tell_of_end(
         limit=limit,
     )
     return [row["customer_id"] for row in rows]
-
-
-def _key(row: Any) -> StandingKey:
-    return StandingKey(CustomerKey(row["bucket"], row["organisation_id"], row["customer_id"]), row["target_id"])
-
-
-def _standings(keys: Sequence[StandingKey]) -> dict[str, list[int]]:
-    return {**places([key.customer for key in keys]), "target_ids": [key.target_id for key in keys]}

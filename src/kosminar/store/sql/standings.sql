@@ -11,13 +11,13 @@ SELECT organisation_id, test_clock, clock_at, definitions_version
  WHERE organisation_id = ANY(:organisation_ids::bigint[])
 
 -- lock_customers
--- The customer row is the lock; key order keeps two batches from waiting for each other.
-SELECT c.bucket, c.organisation_id, c.customer_id, c.sequence, c.notification_number, c.changed_at
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[])
-       AS k (bucket, organisation_id, customer_id)
+-- The customer row is the lock; key order, in which the keys come, keeps two batches from waiting for each other.
+SELECT k.place, c.sequence, c.notification_number, c.changed_at
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[]) WITH ORDINALITY
+       AS k (bucket, organisation_id, customer_id, place)
   JOIN customer AS c
     ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
- ORDER BY c.bucket, c.organisation_id, c.customer_id
+ ORDER BY k.place
    FOR UPDATE OF c
 
 -- save_customers
@@ -32,47 +32,50 @@ UPDATE customer AS c
  WHERE c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
 
 -- list_enrolments
--- Every stretch of the standings that a batch touches, in order.
-SELECT e.bucket, e.organisation_id, e.customer_id, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
-       AS k (bucket, organisation_id, customer_id, target_id)
+-- Every stretch of the standings that a batch touches, in order; a place is the customer's in the three arrays.
+SELECT k.place, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
+  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
   JOIN enrolment AS e
-    ON e.bucket = k.bucket AND e.organisation_id = k.organisation_id
-   AND e.customer_id = k.customer_id AND e.target_id = k.target_id
- ORDER BY e.organisation_id, e.customer_id, e.target_id, e.number
+    ON e.bucket = (:buckets::smallint[])[k.place]
+   AND e.organisation_id = (:organisation_ids::bigint[])[k.place]
+   AND e.customer_id = (:customer_ids::bigint[])[k.place]
+   AND e.target_id = k.target_id
+ ORDER BY k.place, e.target_id, e.number
 
 -- list_progress
--- The periods that a batch touches, in every run.
-SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
-       p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :period_ids::bigint[])
-       AS k (bucket, organisation_id, customer_id, target_id, period_id)
+-- The periods that a batch touches, in every run; a place is the customer's in the three arrays.
+SELECT k.place, p.target_id, p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded,
+       p.forfeited, p.settled
+  FROM unnest(:places::integer[], :target_ids::bigint[], :period_ids::bigint[]) AS k (place, target_id, period_id)
   JOIN progress AS p
-    ON p.bucket = k.bucket AND p.organisation_id = k.organisation_id
-   AND p.customer_id = k.customer_id AND p.target_id = k.target_id AND p.period_id = k.period_id
+    ON p.bucket = (:buckets::smallint[])[k.place]
+   AND p.organisation_id = (:organisation_ids::bigint[])[k.place]
+   AND p.customer_id = (:customer_ids::bigint[])[k.place]
+   AND p.target_id = k.target_id AND p.period_id = k.period_id
 
 -- list_awaiting_progress
--- What a period end still has to decide, of standings whose target gives rewards at period end.
-SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, p.run, p.value, p.achieved_at,
-       p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
-       AS k (bucket, organisation_id, customer_id, target_id)
+-- What a period end still has to decide, of standings whose target gives rewards at period end; a place is the
+-- customer's in the three arrays.
+SELECT k.place, p.target_id, p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded,
+       p.forfeited, p.settled
+  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
   JOIN progress AS p
-    ON p.bucket = k.bucket AND p.organisation_id = k.organisation_id
-   AND p.customer_id = k.customer_id AND p.target_id = k.target_id
+    ON p.bucket = (:buckets::smallint[])[k.place]
+   AND p.organisation_id = (:organisation_ids::bigint[])[k.place]
+   AND p.customer_id = (:customer_ids::bigint[])[k.place]
+   AND p.target_id = k.target_id
  WHERE p.awaits_end
 
 -- list_runs
--- Every run of the streaks that a batch touches, in order.
-SELECT s.bucket, s.organisation_id, s.customer_id, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached,
-       s.broken_number
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[])
-       AS k (bucket, organisation_id, customer_id, target_id)
+-- Every run of the streaks that a batch touches, in order; a place is the customer's in the three arrays.
+SELECT k.place, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached, s.broken_number
+  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
   JOIN streak AS s
-    ON s.bucket = k.bucket AND s.organisation_id = k.organisation_id
-   AND s.customer_id = k.customer_id AND s.target_id = k.target_id
- ORDER BY s.organisation_id, s.customer_id, s.target_id, s.run
+    ON s.bucket = (:buckets::smallint[])[k.place]
+   AND s.organisation_id = (:organisation_ids::bigint[])[k.place]
+   AND s.customer_id = (:customer_ids::bigint[])[k.place]
+   AND s.target_id = k.target_id
+ ORDER BY k.place, s.target_id, s.run
 
 -- save_enrolments
 -- A stretch is ended or moved back, never deleted.
@@ -116,21 +119,21 @@ SELECT r.*
 
 -- list_enrolments_of_customers
 -- What is remembered of a range of customers' enrolments, for reads and the audit.
-SELECT bucket, organisation_id, customer_id, target_id, method, starts_at, ends_at, first_period_number
+SELECT customer_id, target_id, method, starts_at, ends_at, first_period_number
   FROM enrolment
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, target_id, number
 
 -- list_progress_of_customers
 -- What is remembered of a range of customers' progress, for reads and the audit.
-SELECT bucket, organisation_id, customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days,
-       rewarded, forfeited, settled
+SELECT customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days, rewarded, forfeited,
+       settled
   FROM progress
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
 -- list_runs_of_customers
 -- What is remembered of a range of customers' streaks, for reads and the audit.
-SELECT bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
+SELECT customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
   FROM streak
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, target_id, run
