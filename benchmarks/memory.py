@@ -4,7 +4,7 @@ The server runs on an embedded database of its own, which it starts: the time fr
 /readyz includes that. Its memory is its own process's; PostgreSQL's is PostgreSQL's. The import is measured at a tenth
 of a file and at all of it; ten million lines, which take long, are `--lines 10000000`.
 
-    .venv/bin/python -m benchmarks.memory [--quick] [--lines 500000]
+    .venv/bin/python -m benchmarks.memory [--quick] [--lines 200000]
 """
 
 import argparse
@@ -32,7 +32,7 @@ STARTS = 5
 IDLE_SECONDS = 5
 POLL_SECONDS = 0.002
 RESIDENT_MB, START_SECONDS = 150.0, 2.0
-LINES, QUICK_LINES = 500_000, 50_000
+LINES, QUICK_LINES = 200_000, 20_000
 # The same memory but for what an allocator rounds up to.
 IMPORT_GROWTH = 1.15
 CUSTOMER_COUNT = 10_000

@@ -16,7 +16,7 @@ from benchmarks.stage import Stage, open_stage
 from benchmarks.traffic import Load, Report, send
 
 CONNECTIONS = 32
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 4.0
 QUICK_SECONDS = 2.0
 WARM_UP_SECONDS = 1.0

@@ -214,17 +214,14 @@ class Chronicle:
                 yield f"activity {key} was accepted twice: {takers[0]}; {takers[1]}"
             if row is None or (key[0], row.sequence) in self.brought:
                 continue
-            if not takers:
-                # Recorded by an attempt that got no answer; the next one was told that it is there. Who was told
-                # otherwise, for example that it lay too far ahead, did not record it.
-                takers = [
-                    call
-                    for call, act, status, _ in many
-                    if status == "duplicate"
-                    and call.lost_count
-                    and not (call.keyed and KEYS_HOLD)
-                    and same_content(act, row.command)
-                ]
+            unheard = {status: call for call, act, status, _ in many if unsure(call) and same_content(act, row.command)}
+            if not takers and "duplicate" in unheard:
+                # Recorded by an attempt that got no answer; the next one was told that it is there.
+                takers = [unheard["duplicate"]]
+            if not takers and "rejected" in unheard:
+                # Refused, for it lay too far ahead; then the clock was moved, and an earlier attempt, which a server
+                # that stood still had held, was worked after all. Nobody can tell when.
+                continue
             if not takers:
                 told_of = "; ".join(f"{status} {code} by {call.brief}" for call, _, status, code in many)
                 yield f"activity {key} is recorded, but nobody was told that it was accepted: {row.command}; {told_of}"
