@@ -80,7 +80,7 @@ def run(
     sizes: Sequence[int] | None = None,
     reuse: Callable[[Population], None] = lambda _: None,
 ) -> list[Comparison | Figure]:
-    """The smaller sizes by pairs and in quiet, the largest once with requests beside it.
+    """The smaller sizes by pairs, and once with requests beside it; the largest once, and in quiet.
 
     `reuse` is given the largest population before it goes.
     """
@@ -90,10 +90,11 @@ def run(
     for customer_count in small:
         with populated(stage, "seeded", customer_count) as population:
             comparison, memories = _pairs(population, pairs=3 if quick else PAIRS)
-            found += [comparison, _resumed(population)]
+            found += [comparison, _resumed(population), *_with_others(population)]
             peaks.append(statistics.median(memory.peak - memory.before for memory in memories))
     with populated(stage, "seeded", large) as population:
-        found += _with_others(population, peaks[0])
+        comparison, memories = _pairs(population, pairs=1)
+        found += [comparison, _memory(population, memories[0], peaks[0])]
         reuse(population)
     return found
 
@@ -110,36 +111,31 @@ def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memo
     return comparison, memories
 
 
-def _with_others(population: Population, peak_of_smaller: float) -> list[Comparison | Figure]:
-    """One pair; while ours runs, others ask too."""
-    comparison = Comparison(f"{_title(population)}, others beside it", "rewards/s", aim=0.5)
-    with _clones(population) as (ours, yardstick):
-        bare = _bare(population, yardstick)
+def _with_others(population: Population) -> list[Comparison | Figure]:
+    """Once more; while it runs, others ask too."""
+    with population.stage.cloned("ours", template=population.database) as ours:
         ended = _ours(population, ours, others=True)
-        _note(comparison, population, ours, yardstick, ended.seconds, bare.seconds)
     assert ended.before is not None
     assert ended.beside is not None
-    p99 = Comparison("Others' p99 while a period ends, against before", "ms", aim=2.0, at_most=True, of="p99_ms")
+    p99 = Comparison("Others' p99 while that period ends, against before", "ms", aim=2.0, at_most=True, of="p99_ms")
     p99.ours.append(ended.beside.measured)
     p99.yardstick.append(ended.before.measured)
-    memory = ended.memory
+    return [p99, Figure("The same period end with others beside it", ended.seconds, "s")]
+
+
+def _memory(population: Population, memory: Memory, peak_of_smaller: float) -> Figure:
     said = ", ".join(
         f"{name} {value / MEGABYTE:.0f} MB"
         for name, value in (("before", memory.before), ("peak", memory.peak), ("after", memory.after))
     )
-    grown = (memory.peak - memory.before) / MEGABYTE
-    return [
-        comparison,
-        p99,
-        Figure(
-            f"Memory taken by the end for {population.customer_count:,}",
-            grown,
-            "MB",
-            # Constant, that is: ten times as many take no more. What requests beside it take is allowed for.
-            aim=max(2 * peak_of_smaller / MEGABYTE, 32.0),
-            note=f"{said}; for fewer customers it took {peak_of_smaller / MEGABYTE:.0f} MB",
-        ),
-    ]
+    return Figure(
+        f"Memory taken by the end for {population.customer_count:,}",
+        (memory.peak - memory.before) / MEGABYTE,
+        "MB",
+        # Constant, that is: ten times as many take no more, but for what an allocator rounds up to.
+        aim=max(2 * peak_of_smaller / MEGABYTE, 32.0),
+        note=f"{said}; for fewer customers it took {peak_of_smaller / MEGABYTE:.0f} MB",
+    )
 
 
 def _resumed(population: Population) -> Figure:

@@ -484,6 +484,35 @@ async def test_it_says_how_far_it_has_come(house, together, monkeypatch) -> None
     assert told[-1]["buckets"] == told[-1]["bucket_number"] == 2
 
 
+@pytest.mark.parametrize(("quiet_seconds", "at_once"), [(60.0, 1), (0.0, 2)])
+async def test_all_lanes_but_one_give_way_to_whoever_asked_lately(
+    house, together, monkeypatch, quiet_seconds, at_once
+) -> None:
+    brand, ids = await achieved(house, per_bucket=2, buckets=range(7, 13))
+    together(1)
+    monkeypatch.setattr("kosminar.engine.closer.QUIET_SECONDS", quiet_seconds)
+    working: list[int] = []
+    most = 0
+    page_of = Sweeper._page
+
+    async def page(self: Sweeper, end: PeriodEnd, *, after: int) -> sweep.Page | None:
+        nonlocal most
+        working.append(end.bucket)
+        most = max(most, len(working))
+        try:
+            return await page_of(self, end, after=after)
+        finally:
+            working.remove(end.bucket)
+
+    monkeypatch.setattr(Sweeper, "_page", page)
+
+    await house.closer.advance(brand.organisation_id, month(2))
+
+    assert most == at_once
+    assert sorted(row[0] for row in await rewards_of(house.pool, brand)) == sorted(ids)
+    await agreed(house)
+
+
 async def test_many_broken_streaks_of_one_bucket_are_all_found(house, together, monkeypatch) -> None:
     brand, ids = await brand_in_buckets(house, [streak("In a row", 2, months=3)], per_bucket=24)
     await house.writer.submit(brand.enrol(one, "In a row") for one in ids)

@@ -37,6 +37,9 @@ PAGE: Final = 4 * BATCH_SIZE_MAX
 MANY: Final = 20
 # Long period ends say this often how far they have come.
 PROGRESS_SECONDS: Final = 10.0
+# Somebody who asked this lately will ask again; how soon it is looked whether they still do.
+QUIET_SECONDS: Final = 1.0
+GIVING_WAY_SECONDS: Final = 0.05
 
 LOG = structlog.get_logger()
 
@@ -232,9 +235,15 @@ class Closer:
         return failed_count
 
     async def _sweep(self, ends: Sequence[PeriodEnd]) -> int:
-        """The ends of one target, bucket by bucket, divided among lanes; how many failed."""
+        """The ends of one target, bucket by bucket, divided among lanes; how many failed.
+
+        All lanes but one give way to whoever asks for something meanwhile.
+        """
         course = _Course(ends)
-        lanes = [asyncio.create_task(self._sweep_lane(course)) for _ in range(self._sweeper.lane_count)]
+        lanes = [
+            asyncio.create_task(self._sweep_lane(course, gives_way=number > 0))
+            for number in range(self._sweeper.lane_count)
+        ]
         try:
             return sum(await asyncio.gather(*lanes))
         finally:
@@ -243,12 +252,15 @@ class Closer:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
 
-    async def _sweep_lane(self, course: "_Course") -> int:
+    async def _sweep_lane(self, course: "_Course", *, gives_way: bool) -> int:
         """Who is left over is gathered until there are enough for the writer."""
         failed_count = 0
         left: list[tuple[int, int]] = []
-        for bucket in course.buckets():
-            for end in bucket:
+        while not course.over:
+            if gives_way and not self._writer.quiet_for(QUIET_SECONDS):
+                await asyncio.sleep(GIVING_WAY_SECONDS)
+                continue
+            for end in course.next_bucket():
                 async for page in self._sweeper.sweep(end):
                     left += [(customer_id, end.target_id) for customer_id in page.left]
                     course.note(page.settled_count)
@@ -344,11 +356,15 @@ class _Course:
         self._begun_count = self._worked_count = 0
         self._told_at = time.monotonic()
 
-    def buckets(self) -> Iterator[list[PeriodEnd]]:
-        """What nobody has begun yet; several lanes share it."""
-        while self._begun_count < len(self._buckets):
-            self._begun_count += 1
-            yield self._buckets[self._begun_count - 1]
+    @property
+    def over(self) -> bool:
+        """Every bucket has been begun."""
+        return self._begun_count == len(self._buckets)
+
+    def next_bucket(self) -> list[PeriodEnd]:
+        """What nobody has begun yet; several lanes share the course."""
+        self._begun_count += 1
+        return self._buckets[self._begun_count - 1]
 
     def note(self, worked_count: int) -> None:
         self._worked_count += worked_count

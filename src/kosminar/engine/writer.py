@@ -9,6 +9,8 @@ cannot take its neighbours down. What one batch does is told in batch.py.
 
 import asyncio
 import itertools
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
@@ -79,6 +81,7 @@ class Writer:
         self._wall = wall
         self._catalogues = Catalogues()
         self._posted: Callable[[], None] = _nobody
+        self._asked_at = -math.inf
         self._lanes = [_Lane(self, index) for index in range(lane_count)]
 
     async def __aenter__(self) -> Self:
@@ -101,13 +104,17 @@ class Writer:
         """Whom to tell that there is something to deliver, once it is committed."""
         self._posted = listener
 
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether nobody has asked for anything so long; what period ends need of us does not count."""
+        return time.monotonic() - self._asked_at >= seconds
+
     async def submit(self, requests: Iterable[Request]) -> list[Outcome]:
         """The outcomes in the order of the requests; what is answered is durable.
 
         Requests of one customer are worked in the order given. Raises NotSaved when the database could not take one;
         the others of the call may be saved all the same.
         """
-        futures = [self._lane_of(request).put(request) for request in requests]
+        futures = [self._put(request) for request in requests]
         done = await asyncio.gather(*futures, return_exceptions=True)
         outcomes: list[Outcome] = []
         for outcome in done:
@@ -117,11 +124,12 @@ class Writer:
         return outcomes
 
     async def submit_one(self, request: Request) -> Outcome:
-        return await self._lane_of(request).put(request)
+        return await self._put(request)
 
-    def _lane_of(self, request: Request) -> "_Lane":
-        bucket = request.customer.bucket
-        return self._lanes[bucket % len(self._lanes)]
+    def _put(self, request: Request) -> "asyncio.Future[Outcome]":
+        if not isinstance(request.change, Settlement):
+            self._asked_at = time.monotonic()
+        return self._lanes[request.customer.bucket % len(self._lanes)].put(request)
 
     async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:
         """One batch; if it fails as a whole, its halves, down to the single request that is at fault."""

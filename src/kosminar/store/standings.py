@@ -179,7 +179,8 @@ async def load_range(
     loading = _Loading(customers, keys)
     loading.enrolments(await QUERIES["list_enrolments_of_customers"].rows(connection, **within.bounds()))
     loading.progress(await QUERIES["list_progress_of_customers"].rows(connection, **within.bounds()))
-    loading.runs(await QUERIES["list_runs_of_customers"].rows(connection, **within.bounds()))
+    if any(programme.streak for programme in programmes):
+        loading.runs(await QUERIES["list_runs_of_customers"].rows(connection, **within.bounds()))
     return loading.standings()
 
 
