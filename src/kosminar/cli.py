@@ -56,7 +56,7 @@ T = TypeVar("T")
 FOUND: Final = 1
 ASKED_WRONGLY: Final = 2
 
-# New values that may hold others, less those that died; Python's own 700 are far fewer than one batch makes.
+# New values that may hold others, less those that died; Python's own number is far fewer than one batch makes.
 GARBAGE_THRESHOLD: Final = 50_000
 
 app = typer.Typer(

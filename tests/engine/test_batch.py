@@ -4,17 +4,19 @@ Faults are real ones of PostgreSQL: connections that it ends, errors that a trig
 """
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.definitions import POINTS, month
-from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, found, milestone, streak
+from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, deactivate, found, milestone, streak
 
 from kosminar.core.bucket import bucket_of_customer
+from kosminar.core.decide import Enrol
 from kosminar.core.errors import Code
+from kosminar.engine.auditor import audit
 from kosminar.engine.change import ActivityOutcome, Status
 from kosminar.engine.house import House
 from kosminar.engine.writer import NotSaved
@@ -246,3 +248,28 @@ async def test_a_streaks_row_is_written_when_its_run_or_the_enrolment_changes_an
     assert len({enrolled, met, left}) == 3
     # February is to be met once January is, until the customer is out of it.
     assert watched == [None, None, 2, 2, None]
+
+
+async def test_after_a_deactivation_a_watch_that_was_left_goes_when_its_period_is_due(house, pool) -> None:
+    brand = await found(pool, "chains", [streak("Chain", 5, offset_days=20)], customer_ids=(1,))
+    organisation_id = brand.organisation_id
+    watches = "SELECT watch_number FROM streak ORDER BY run"
+    for at, request in (
+        (month(1) + timedelta(days=1), brand.enrol(1, "Chain")),
+        (month(1) + timedelta(days=2), brand.buy(1, "january", month(1) + timedelta(days=2))),
+        (month(3) + timedelta(days=1), brand.un_enrol(1, "Chain")),
+        (month(3) + timedelta(days=2), brand.enrol(1, "Chain", Enrol(reset=True))),
+        (month(3) + timedelta(days=3), brand.buy(1, "march", month(3) + timedelta(days=3))),
+    ):
+        await house.closer.advance(organisation_id, at)
+        await house.writer.submit_one(request)
+    before = [row[0] for row in await pool.fetch(watches)]
+    await deactivate(pool, brand, "Chain", at=month(3) + timedelta(days=4))
+    await house.closer.advance(organisation_id, month(4))
+    broken = await pool.fetchval("SELECT count(*) FROM fact WHERE name = 'streak_broken'")
+    await house.closer.advance(organisation_id, month(6))
+
+    assert before == [2, 4]
+    assert broken == 1
+    assert [row[0] for row in await pool.fetch(watches)] == [None, None]
+    assert [difference async for difference in audit(pool, progressed=lambda _: None)] == []

@@ -43,8 +43,8 @@ class Level:
     rewards: tuple[RewardDefinition, ...]
 
 
-# Target and Programme are asked the same for every activity, and made once for each version of the definitions: what
-# follows from their fields is kept.
+# Target and Programme are asked the same for every activity, and a batch's are made once for each version of the
+# definitions: what follows from their fields is kept.
 @dataclass(frozen=True)
 class Target:
     """`values[n - 1]` is what must be reached in the period numbered n."""

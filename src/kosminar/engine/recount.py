@@ -228,7 +228,7 @@ class _Replay:
             case AcceptedActivity():
                 told, version = f"activity {one.activity.activity_id!r}", one.definitions_version
                 for programme in self._definitions.hearing(one.activity.type, version):
-                    # As a batch does it: programmes that have no period there are not asked.
+                    # Programmes that have no period there have nothing to say.
                     if programme.period_at(one.activity.occurred_at) is not None and not programme.deactivated(one.at):
                         self._decide(programme, one.activity, one)
             case AcceptedCommand():

@@ -237,7 +237,7 @@ _Place: TypeAlias = tuple[CustomerKey | None, int]
 
 
 async def save_standings(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    """Write the rows that differ, and only these."""
+    """Write the rows that differ, and of a streak those whose watched period may."""
     await _save_enrolments(connection, changed)
     await _save_progress(connection, changed)
     await _save_runs(connection, changed)
@@ -292,7 +292,10 @@ async def _save_runs(connection: Connection, changed: Sequence[ChangedStanding])
 
 
 def _changed_runs(change: ChangedStanding) -> Sequence[Run]:
-    """Where the enrolment changed, all: the period that is watched depends on it too."""
+    """Where the enrolment changed, all: the period that is watched depends on it too.
+
+    It also goes with the programme's deactivation, which the closer comes to look after by itself.
+    """
     before, after = change.before, change.after
     if change.stale or after.stretches != before.stretches:
         return after.runs

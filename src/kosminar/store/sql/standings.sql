@@ -118,21 +118,21 @@ SELECT r.*
        watch_number = EXCLUDED.watch_number
 
 -- list_enrolments_of_customers
--- What is remembered of a range of customers' enrolments, for reads and the audit.
+-- What is remembered of a range of customers' enrolments, for reads.
 SELECT customer_id, target_id, method, starts_at, ends_at, first_period_number
   FROM enrolment
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, target_id, number
 
 -- list_progress_of_customers
--- What is remembered of a range of customers' progress, for reads and the audit.
+-- What is remembered of a range of customers' progress, for reads.
 SELECT customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days, rewarded, forfeited,
        settled
   FROM progress
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
 -- list_runs_of_customers
--- What is remembered of a range of customers' streaks, for reads and the audit.
+-- What is remembered of a range of customers' streaks, for reads.
 SELECT customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
   FROM streak
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
