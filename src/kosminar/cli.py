@@ -46,6 +46,7 @@ from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError
 from kosminar.store import backup, organisations
 from kosminar.store.backup import BackupRefused
+from kosminar.store.connections import was_lost
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import EmbeddedDatabaseError, has_cluster
 from kosminar.store.migration import MigrationRefused, migrate
@@ -107,6 +108,10 @@ def main() -> None:
         OSError,
     ) as error:
         _complain(str(error), FOUND)
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if not was_lost(error):
+            raise
+        _complain(f"The connection to the database was lost: {error}", FOUND)
 
 
 def _look_for_garbage_seldom() -> None:

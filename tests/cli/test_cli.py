@@ -12,13 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import asyncpg
 import httpx2
 import pytest
 import structlog
@@ -214,6 +216,38 @@ def test_a_database_that_is_not_there_is_one_sentence_and_exit_1() -> None:
 
     assert done.stderr.startswith("kosminar: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def as_main(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """The console script, in this process, whose command fails so; this process's collector is left as it is."""
+
+    def run(error: Exception) -> None:
+        monkeypatch.setattr(cli, "_look_for_garbage_seldom", lambda: None)
+        monkeypatch.setattr(cli, "app", Mock(side_effect=error))
+        cli.main()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+    ],
+)
+def test_a_database_that_is_lost_on_the_way_is_one_sentence_and_exit_1(as_main, capsys, error) -> None:
+    with pytest.raises(SystemExit) as ended:
+        as_main(error)
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"kosminar: The connection to the database was lost: {error}\n"
+
+
+def test_what_the_driver_says_of_our_own_mistakes_keeps_its_trace(as_main) -> None:
+    with pytest.raises(asyncpg.InterfaceError, match="2 arguments"):
+        as_main(asyncpg.InterfaceError("the server expects 2 arguments"))
 
 
 def test_a_named_database_is_examined_and_migrated_once(inside: Inside, empty_database_url: str) -> None:

@@ -22,6 +22,7 @@ from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
 from kosminar.engine.writer import NotSaved
 from kosminar.store import organisations
+from kosminar.store.connections import was_lost
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -42,8 +43,6 @@ UNAVAILABLE: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
-    # What the driver makes of a connection that died while it was idle.
-    asyncpg.InternalClientError,
 )
 
 LOG: Final = structlog.get_logger()
@@ -132,20 +131,13 @@ def answer_to(error: Exception, *, path: str) -> Answer:
     if isinstance(error, ClientGone):
         LOG.debug("client gone")
         return in_shape(path, Refused(Complaint.of(Code.INVALID_INPUT)))
-    if isinstance(error, UNAVAILABLE) or _connection_lost(error):
+    if isinstance(error, UNAVAILABLE) or was_lost(error):
         LOG.warning("unavailable", exc_info=error)
         return in_shape(path, Refused(Complaint.of(Code.TRY_AGAIN_LATER), status=503, headers=RETRY_AFTER))
     incident_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")
     LOG.error("incident", incident_id=incident_id, exc_info=error)
     message = f"{MESSAGES[Code.INTERNAL_ERROR]} Incident: {incident_id}."
     return in_shape(path, Refused(Complaint.of(Code.INTERNAL_ERROR, message), status=500))
-
-
-def _connection_lost(error: Exception) -> bool:
-    """The driver's word for a connection or pool that closed under us; its other interface errors are our mistakes."""
-    return isinstance(error, asyncpg.InterfaceError) and any(
-        sign in str(error) for sign in ("is closed", "is closing", "was closed", "released back to the pool")
-    )
 
 
 def _path_parameters(scope: Scope, operation: Operation) -> tuple[dict[str, int], dict[str, str]]:

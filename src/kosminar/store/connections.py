@@ -1,4 +1,4 @@
-"""Connections that are told once, and not one by one, what the rows of our tables look like.
+"""Connections that are told once, and not one by one, what the rows of our tables look like; and what their loss is.
 
 Whole rows are sent as values of their tables' types (store/sql, `unnest(:rows::fact[])`), and the driver asks the
 database about each such type on each connection that it opens: some forty milliseconds of PostgreSQL's time in all.
@@ -24,3 +24,15 @@ def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
             return learned[asked]
 
     return SharingConnection
+
+
+def was_lost(error: BaseException) -> bool:
+    """The driver's word for a connection or pool that died or closed under us, whatever it was doing.
+
+    Its other interface errors are our mistakes.
+    """
+    if isinstance(error, asyncpg.InternalClientError):
+        return True
+    return isinstance(error, asyncpg.InterfaceError) and any(
+        sign in str(error) for sign in ("is closed", "is closing", "was closed", "released back to the pool")
+    )
