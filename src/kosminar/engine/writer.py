@@ -129,7 +129,11 @@ class Writer:
     def _put(self, request: Request) -> "asyncio.Future[Outcome]":
         if not isinstance(request.change, Settlement):
             self._asked_at = time.monotonic()
-        return self._lanes[request.customer.bucket % len(self._lanes)].put(request)
+        return self._lane_of(request).put(request)
+
+    def _lane_of(self, request: Request) -> "_Lane":
+        bucket = request.customer.bucket
+        return self._lanes[bucket % len(self._lanes)]
 
     async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:
         """One batch; if it fails as a whole, its halves, down to the single request that is at fault."""
