@@ -58,10 +58,11 @@ def run(
     quick: bool,
     large: Population | None = None,
     sizes: Sequence[int] | None = None,
-    counts: Sequence[int] = (10, 100, 1_000),
+    counts: Sequence[int] | None = None,
 ) -> list[Comparison]:
     """`large` is a population that is there already and takes the place of the largest one."""
-    sizes = sizes or ((10_000, 100_000, 300_000) if quick else (10_000, 1_000_000, 10_000_000))
+    sizes = sizes or ((10_000, 100_000) if quick else (10_000, 1_000_000, 10_000_000))
+    counts = counts or ((10, 100) if quick else (10, 100, 1_000))
     with ExitStack() as stack:
         standings = [
             stack.enter_context(populated(stage, f"standings_{size}", size))
@@ -118,9 +119,7 @@ def main() -> None:
     parser.add_argument("--programmes", type=int, action="append", help="other numbers of them, the smallest first")
     options = parser.parse_args()
     with open_stage() as stage:
-        for comparison in run(
-            stage, quick=options.quick, sizes=options.customers, counts=options.programmes or (10, 100, 1_000)
-        ):
+        for comparison in run(stage, quick=options.quick, sizes=options.customers, counts=options.programmes):
             print(comparison.line(), flush=True)
 
 

@@ -51,7 +51,7 @@ def _starts(stage: Stage, *, quick: bool) -> list[Figure]:
     try:
         seconds, cpu, resident = [], [], []
         # The first one makes the database, and is not counted.
-        for number in range(1 + (3 if quick else STARTS)):
+        for number in range(1 + (2 if quick else STARTS)):
             with _started(stage, directory) as (process, took):
                 cpu.append(_cpu_seconds(process))
                 time.sleep(IDLE_SECONDS if number else 0)

@@ -84,7 +84,7 @@ def run(
 
     `reuse` is given the largest population before it goes.
     """
-    *small, large = sizes or ((100_000, 300_000) if quick else (1_000_000, 10_000_000))
+    *small, large = sizes or ((30_000, 100_000) if quick else (1_000_000, 10_000_000))
     found: list[Comparison | Figure] = []
     peaks = []
     for customer_count in small:

@@ -33,7 +33,7 @@ def run(stage: Stage, *, quick: bool, population: Population | None = None, size
     """Of a population that is there already, or of one made for this."""
     if population is not None:
         return _measure(population, quick=quick)
-    with populated(stage, "read", size or (300_000 if quick else 10_000_000)) as made:
+    with populated(stage, "read", size or (100_000 if quick else 10_000_000)) as made:
         return _measure(made, quick=quick)
 
 

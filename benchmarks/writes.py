@@ -19,7 +19,7 @@ from kosminar.store.standings import CustomerKey
 
 HERE = Path(__file__).parent
 CUSTOMER_COUNT = 20_000
-CONNECTION_COUNTS = (1, 8, 32, 128)
+CONNECTION_COUNTS, QUICK_CONNECTION_COUNTS = (1, 8, 32, 128), (32,)
 # What each call writes, in rows; the number of enrolments grows by every second one.
 WRITTEN = ("command", "fact")
 BATCH = 1_000
@@ -144,13 +144,14 @@ def run(stage: Stage, *, quick: bool) -> list[Comparison]:
     with stage.cloned("ours") as left, stage.cloned("yardstick") as right:
         ours, bench = Ours(stage, cast, left), Yardstick(stage, cast, right)
         with stage.served(left) as server:
-            for connections in (1, 32) if quick else CONNECTION_COUNTS:
+            for connections in QUICK_CONNECTION_COUNTS if quick else CONNECTION_COUNTS:
                 compared += _compare(ours, bench, server, connections, quick=quick)
         for database in (left, right):
             if not stage.audited(database):
                 raise RuntimeError(f"the audit found differences in {database}")
-        with stage.served(left, command=(sys.executable, "-m", "benchmarks.one_by_one"), lanes=32) as server:
-            compared.append(_one_by_one(ours, bench, server, quick=quick))
+        if not quick:
+            with stage.served(left, command=(sys.executable, "-m", "benchmarks.one_by_one"), lanes=32) as server:
+                compared.append(_one_by_one(ours, bench, server))
     return compared
 
 
@@ -178,11 +179,10 @@ def _compare(ours: Ours, bench: Yardstick, server: Served, connections: int, *, 
     return found
 
 
-def _one_by_one(ours: Ours, bench: Yardstick, server: Served, *, quick: bool) -> Comparison:
-    seconds, pair_count = (QUICK_SECONDS, QUICK_PAIR_COUNT) if quick else (SECONDS, PAIR_COUNT)
+def _one_by_one(ours: Ours, bench: Yardstick, server: Served) -> Comparison:
     ours.measure(server, 32, WARM_UP_SECONDS)
     left, right = alternate(
-        pair_count, lambda _: ours.measure(server, 32, seconds), lambda _: bench.measure(32, seconds)
+        PAIR_COUNT, lambda _: ours.measure(server, 32, SECONDS), lambda _: bench.measure(32, SECONDS)
     )
     comparison = Comparison(
         "the same, a transaction for each request, 32 connections", "requests/s", ours=left, yardstick=right
