@@ -14,7 +14,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.read({})
 
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 8080, "info")
-    assert (settings.lanes, settings.body_bytes_max, settings.token_seconds) == (4, 4_194_304, 300)
+    assert (settings.lanes, settings.body_bytes_max, settings.token_seconds) == (3, 4_194_304, 300)
     assert (settings.access_log, settings.drain_seconds) == ("on", 0)
     assert (settings.database_url, settings.data_dir) == (None, default_data_directory({}))
 

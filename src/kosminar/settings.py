@@ -165,7 +165,7 @@ class Settings:
     drain_seconds: int = setting(
         whole(0, DRAIN_SECONDS_MAX), "How long requests are still answered after SIGTERM.", default=0
     )
-    lanes: int = setting(whole(1, LANES_MAX), "Batches of commands that are saved at the same time.", default=4)
+    lanes: int = setting(whole(1, LANES_MAX), "Batches of commands that are saved at the same time.", default=3)
     body_bytes_max: int = setting(
         whole(1024, BODY_BYTES_LIMIT), "The longest request body that is read.", default=4 * 1024 * 1024
     )

@@ -83,8 +83,8 @@ async def open_house(
     """
     meters = Meters()
     make_pool = partial(asyncpg.create_pool, database_url, connection_class=sharing_types(connection_class))
-    # Half the lanes: what requests ask for has the other half of the database while millions of period ends are worked.
-    sweep_lanes = max(1, settings.lanes // 2)
+    # Half of them, for requests go on while millions of period ends are worked; and of these all but one give way.
+    sweep_lanes = (settings.lanes + 1) // 2
     async with (
         _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
         _opened(
