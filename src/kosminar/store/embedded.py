@@ -63,7 +63,7 @@ SETTINGS: Final = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    "max_connections": "100",
+    "max_connections": "200",
     "max_wal_size": "2GB",  # Fewer checkpoints under load; a recovery has more to read, some seconds of it.
     "jit": "off",  # Compiling costs more than our short statements take.
     "timezone": "UTC",
