@@ -123,13 +123,14 @@ async def load_standings(
 ) -> dict[StandingKey, Standing]:
     """The standings, each with the progress of the wanted period ids and of what still awaits a period end."""
     customers = sorted({key.customer for key in wanted})
+    here = places(customers)
     place_of = {customer: place for place, customer in enumerate(customers, start=1)}
     everything = [(place_of[customer], target_id, *wish) for (customer, target_id), wish in wanted.items()]
     loading = _Loading(dict(enumerate(customers, start=1)), {key: programme for key, (programme, _) in wanted.items()})
 
     async def rows_of(query: Query, places_and_ids: Sequence[tuple[int, ...]], *names: str) -> list[Any]:
         arrays = dict(zip(("places", *names), zip(*places_and_ids, strict=True), strict=True))
-        return await query.rows(connection, **places(customers), **arrays)
+        return await query.rows(connection, **here, **arrays)
 
     loading.enrolments(await rows_of(QUERIES["list_enrolments"], [each[:2] for each in everything], "target_ids"))
     touched = [(place, target_id, period_id) for place, target_id, _, ids in everything for period_id in ids]
