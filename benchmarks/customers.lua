@@ -5,7 +5,7 @@
 
 -- A block of customers is un-enrolled, then enrolled again: many more than there are connections, so that a customer's
 -- first request is answered before the second one is sent.
-local BLOCK = 250
+local BLOCK = 500
 local CLOCK = "2031-01-15T12:00:00Z"
 
 local ids, step, first, wait, size = {}, 0, 0, 0, 1

@@ -22,7 +22,7 @@ from benchmarks.pairs import Measured
 HERE = Path(__file__).parent
 SCRIPT = HERE / "customers.lua"
 # Of the script: so many are un-enrolled before the first of them is enrolled again.
-BLOCK = 250
+BLOCK = 500
 # Of those who are enrolled again.
 AT_ONCE = 16
 # Longer than anything beside which a load runs; it is ended, never awaited.

@@ -17,7 +17,7 @@ from kosminar.store import deliveries, notifications, webhook_endpoints
 from kosminar.store.deliveries import Delivery, EndpointKey
 from kosminar.store.notifications import Notification, Posted
 from kosminar.store.queries import Connection
-from kosminar.store.standings import CustomerKey, lock_customers
+from kosminar.store.standings import CustomerKey, lock
 
 SECRET = bytes(range(32))
 # By real time, as everything here.
@@ -72,7 +72,7 @@ class Office:
         count: int = 1,
     ) -> None:
         keys = sorted({CustomerKey.of(self.organisation_id, customer_id) for customer_id in customers})
-        await lock_customers(connection, keys)
+        await lock(connection, keys)
         posted = []
         for key in keys:
             last = await connection.fetchval(

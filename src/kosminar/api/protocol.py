@@ -8,7 +8,6 @@ leans on uvicorn's internals, whose version is pinned. Tested over sockets by te
 
 import asyncio
 import re
-import uuid
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -21,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kosminar.api.admission import Busy
 from kosminar.api.operation import Refused
-from kosminar.api.request import PROBES, in_shape
+from kosminar.api.request import PROBES, in_shape, new_request_id
 from kosminar.api.sending import head_of, send_answer
 from kosminar.core.errors import Code, Complaint, invalid
 
@@ -191,7 +190,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
                 return
         answer = in_shape(target.decode("latin-1").partition("?")[0], refused)
-        fields = [*head_of(answer, request_id=uuid.uuid4().hex), (b"connection", b"close")]
+        fields = [*head_of(answer, request_id=new_request_id()), (b"connection", b"close")]
         head = b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(STATUS_LINE[answer.status] + head + b"\r\n" + answer.body)
         self.transport.close()

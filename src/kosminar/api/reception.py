@@ -62,13 +62,13 @@ class Reception:
         headers = headers_of(scope)
         request_id = scope["state"]["request_id"]
         scope["state"]["operation"] = operation
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
-                answer = await answer_once(self._house, operation, call)
-            except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
-                answer = answer_to(error, path=operation.path)
-        return answer
+        # For as long as the request's own task lasts.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
+            return await answer_once(self._house, operation, call)
+        except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
+            return answer_to(error, path=operation.path)
 
     async def _call(
         self, operation: Operation, scope: Scope, receive: Receive, *, headers: dict[str, str], request_id: str

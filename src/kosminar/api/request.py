@@ -6,7 +6,7 @@ no operation.
 
 import asyncio
 import re
-import uuid
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -48,7 +48,11 @@ def peer_of(scope: Scope) -> str:
 def request_id_of(scope: Scope) -> str:
     """The caller's `X-Request-ID` if it is fit for a log line, else a new one."""
     given = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == REQUEST_ID), "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(16)
 
 
 def query_of(scope: Scope) -> dict[str, str]:

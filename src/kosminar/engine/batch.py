@@ -36,7 +36,7 @@ from kosminar.engine.change import (
     SettlementOutcome,
     Status,
 )
-from kosminar.store import activities, commands, facts, idempotency, notifications, rewards, standings
+from kosminar.store import activities, idempotency, notifications, rewards, saving, standings
 from kosminar.store.activities import AcceptedActivity
 from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact
@@ -114,11 +114,12 @@ class _Batch:
 
 async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wall, catalogues: Catalogues) -> _Batch:
     """Hold the definitions and clocks of the organisations, then the customers; only then is it known what time it is."""
-    organisation_ids = sorted({request.organisation_id for request in requests})
-    clocks = await standings.hold(connection, organisation_ids, [definitions_key(o) for o in organisation_ids])
-    known = {o: await catalogues.get(connection, o, clock.definitions_version) for o, clock in clocks.items()}
-    locked = await standings.lock_customers(connection, {request.customer for request in requests})
+    organisation_ids = {request.organisation_id for request in requests}
+    await standings.hold(connection, map(definitions_key, organisation_ids))
+    wanted = {request.customer for request in requests}
+    locked, clocks = await standings.lock(connection, wanted, clocks_of=organisation_ids)
     now = wall()
+    known = {o: await catalogues.get(connection, o, clock.definitions_version) for o, clock in clocks.items()}
     instants = {
         o: clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=now) for o, clock in clocks.items()
     }
@@ -526,16 +527,15 @@ async def _save(connection: Connection, batch: _Batch) -> None:
         for key, customer in batch.customers.items()
         if customer.changed
     }
-    if numbered:
-        await standings.save_customers(connection, numbered)
-    if changed:
-        await standings.save_standings(connection, changed)
-    if batch.commands:
-        await commands.insert(connection, batch.commands)
-    if batch.activities:
-        await activities.insert(connection, batch.activities)
-    if batch.facts:
-        await facts.insert(connection, batch.facts)
+    if numbered or changed:
+        await saving.save_batch(
+            connection,
+            customers=numbered,
+            changed=changed,
+            commands_accepted=batch.commands,
+            activities_accepted=batch.activities,
+            facts=batch.facts,
+        )
     if batch.rewards:
         await rewards.save(connection, [(customer, reward) for (customer, _), reward in batch.rewards.items()])
     if batch.reports:

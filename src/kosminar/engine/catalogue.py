@@ -1,6 +1,6 @@
 """The programmes of each organisation as a batch sees them, and who is told of what: read once per version.
 
-A version of the definitions is only ever asked for where they are held still, by the shared lock or in a snapshot, so a
+A version of the definitions is only ever read where they are held still, by the shared lock or in a snapshot, so a
 cached one is never stale.
 Programmes are found by what they listen to, never tried one by one.
 """
@@ -57,10 +57,14 @@ class Catalogues:
     def __init__(self) -> None:
         self._newest: dict[int, Catalogue] = {}
 
+    def known(self, organisation_id: int, version: int) -> Catalogue | None:
+        """The catalogue of exactly this version, if it was read before; nothing has to be held still for that."""
+        newest = self._newest.get(organisation_id)
+        return newest if newest is not None and newest.version == version else None
+
     async def get(self, connection: Connection, organisation_id: int, version: int) -> Catalogue:
         """The catalogue of exactly this version; the caller holds the definitions still."""
-        known = self._newest.get(organisation_id)
-        if known is not None and known.version == version:
+        if (known := self.known(organisation_id, version)) is not None:
             return known
         catalogue = Catalogue.of(
             version,

@@ -124,8 +124,9 @@ async def _settle_alike(
 
 async def _hold(connection: Connection, end: PeriodEnd, catalogues: Catalogues) -> tuple[Catalogue, standings.Clock]:
     """Hold the definitions and the clock still, as every batch does, and read them."""
-    key = definitions_key(end.organisation_id)
-    clock = (await standings.hold(connection, [end.organisation_id], [key]))[end.organisation_id]
+    await standings.hold(connection, [definitions_key(end.organisation_id)])
+    _, clocks = await standings.lock(connection, (), clocks_of=[end.organisation_id])
+    clock = clocks[end.organisation_id]
     return await catalogues.get(connection, end.organisation_id, clock.definitions_version), clock
 
 

@@ -1,7 +1,7 @@
 """Accepted activities: kept for ever, because the same id is counted once and the audit recounts from them."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -45,11 +45,7 @@ async def list_known(
     }
 
 
-async def insert(connection: Connection, accepted: Sequence[AcceptedActivity]) -> None:
-    await QUERIES["insert_activities"].run(connection, rows=[_row(one) for one in accepted])
-
-
-def _row(accepted: AcceptedActivity) -> tuple[Any, ...]:
+def row(accepted: AcceptedActivity) -> tuple[Any, ...]:
     """In the order of the table's columns."""
     activity = accepted.activity
     return (

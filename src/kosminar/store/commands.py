@@ -1,6 +1,5 @@
 """Accepted commands: enrolments and un-enrolments asked for by somebody, in the customer's order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -25,11 +24,7 @@ class AcceptedCommand:
     asked_by: str
 
 
-async def insert(connection: Connection, accepted: Sequence[AcceptedCommand]) -> None:
-    await QUERIES["insert_commands"].run(connection, rows=[_row(one) for one in accepted])
-
-
-def _row(accepted: AcceptedCommand) -> tuple[Any, ...]:
+def row(accepted: AcceptedCommand) -> tuple[Any, ...]:
     """In the order of the table's columns."""
     enrolling = isinstance(accepted.command, Enrol)
     options = accepted.command if isinstance(accepted.command, Enrol) else Enrol()

@@ -19,7 +19,7 @@ from kosminar.core.reward import RewardKey, RewardState, parse_reward_id
 from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.store import rewards
 from kosminar.store.queries import Connection, load
-from kosminar.store.standings import EVERY_BUCKET, CustomerKey, lock_customers, place
+from kosminar.store.standings import EVERY_BUCKET, CustomerKey, lock, place
 
 QUERIES: Final = load("deliveries")
 
@@ -420,7 +420,7 @@ async def _start_again(
     """Put deliveries of one bucket in the queue; the customers are held first, because the batches hold them too."""
     where: dict[str, Any] = {**endpoint._asdict(), "bucket": bucket, "customer_ids": [one.customer_id for one in found]}
     async with connection.transaction():
-        await lock_customers(connection, {CustomerKey(bucket, endpoint.organisation_id, o.customer_id) for o in found})
+        await lock(connection, {CustomerKey(bucket, endpoint.organisation_id, o.customer_id) for o in found})
         if await QUERIES["hold_endpoint"].value(connection, **endpoint._asdict()) is None:
             raise EndpointRemoved
         await QUERIES["put_in_queue"].run(connection, **where, now=now)

@@ -1,6 +1,5 @@
 """The audit trail: facts in the order in which they happened to a customer."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -50,10 +49,6 @@ class RecordedFact(NamedTuple):
             fact.value,
             fact.reason,
         )
-
-
-async def insert(connection: Connection, facts: Sequence[tuple[CustomerKey, RecordedFact]]) -> None:
-    await QUERIES["insert_facts"].run(connection, rows=[customer + fact for customer, fact in facts])
 
 
 async def list_page(

@@ -7,11 +7,13 @@ set-based: a batch is a handful of statements whatever its size. Loads give core
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kosminar.core import milestone, streak
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
+from kosminar.core.customer import Customer
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
@@ -91,31 +93,28 @@ class ChangedStanding:
     stale: bool = False
 
 
-async def hold(connection: Connection, organisation_ids: Sequence[int], keys: Sequence[int]) -> dict[int, Clock]:
-    """Hold the organisations' definitions and clocks still until the transaction ends, and read them."""
-    await QUERIES["hold_definitions"].rows(connection, keys=sorted(keys))
-    rows = await QUERIES["list_clocks"].rows(connection, organisation_ids=list(organisation_ids))
-    return {
-        row["organisation_id"]: Clock(row["test_clock"], row["clock_at"], row["definitions_version"]) for row in rows
-    }
+async def hold(connection: Connection, definitions_keys: Iterable[int]) -> None:
+    """Hold organisations' definitions and clocks still until the transaction ends."""
+    await QUERIES["hold_definitions"].rows(connection, keys=sorted(definitions_keys))
 
 
-async def lock_customers(connection: Connection, keys: Iterable[CustomerKey]) -> dict[CustomerKey, LockedCustomer]:
-    """Lock the customers that exist, in key order; the unknown ones are simply not in the answer."""
+async def lock(
+    connection: Connection, keys: Iterable[CustomerKey], *, clocks_of: Iterable[int] = ()
+) -> tuple[dict[CustomerKey, LockedCustomer], dict[int, Clock]]:
+    """Lock the customers that exist, in key order, and read the clocks of organisations that are held.
+
+    Unknown customers are simply not in the answer.
+    """
     ordered = sorted(keys)
-    rows = await QUERIES["lock_customers"].rows(connection, **places(ordered))
-    return {ordered[place - 1]: LockedCustomer(*remembered) for place, *remembered in rows}
-
-
-async def save_customers(connection: Connection, customers: Mapping[CustomerKey, LockedCustomer]) -> None:
-    keys = sorted(customers)
-    await QUERIES["save_customers"].run(
-        connection,
-        **places(keys),
-        sequences=[customers[key].sequence for key in keys],
-        notification_numbers=[customers[key].notification_number for key in keys],
-        changed_ats=[customers[key].changed_at for key in keys],
-    )
+    customers, clocks = {}, {}
+    for place, sequence, number, changed_at, organisation_id, *clock in await QUERIES["lock_customers"].rows(
+        connection, **places(ordered), clocks_of=list(clocks_of)
+    ):
+        if place is None:
+            clocks[organisation_id] = Clock(*clock)
+        else:
+            customers[ordered[place - 1]] = LockedCustomer(sequence, number, changed_at)
+    return customers, clocks
 
 
 async def load_standings(
@@ -154,11 +153,6 @@ class CustomerRange:
     first: int
     last: int
 
-    @classmethod
-    def of(cls, customer: CustomerKey) -> "CustomerRange":
-        """Only this one."""
-        return cls(customer.bucket, customer.organisation_id, customer.customer_id, customer.customer_id)
-
     def bounds(self) -> dict[str, int]:
         """As the queries name them."""
         return {
@@ -169,20 +163,50 @@ class CustomerRange:
         }
 
 
-async def load_range(
-    connection: Connection, within: CustomerRange, customer_ids: Iterable[int], programmes: Sequence[Programme]
-) -> dict[StandingKey, Standing]:
-    """Everything remembered of these customers of the range, untouched standings included."""
-    customers = {
-        customer_id: CustomerKey(within.bucket, within.organisation_id, customer_id) for customer_id in customer_ids
-    }
-    keys = {StandingKey(key, p.target.target_id): p for key in customers.values() for p in programmes}
-    loading = _Loading(customers, keys)
-    loading.enrolments(await QUERIES["list_enrolments_of_customers"].rows(connection, **within.bounds()))
-    loading.progress(await QUERIES["list_progress_of_customers"].rows(connection, **within.bounds()))
-    if any(programme.streak for programme in programmes):
-        loading.runs(await QUERIES["list_runs_of_customers"].rows(connection, **within.bounds()))
-    return loading.standings()
+# What a standing is made of, from whole rows; in the order of the queries for batches, and with the customer's id.
+ENROLMENT_COLUMNS: Final = itemgetter(
+    "customer_id", "target_id", "method", "starts_at", "ends_at", "first_period_number"
+)
+PROGRESS_COLUMNS: Final = itemgetter(
+    "customer_id", "target_id", "period_id", "run", "value", "achieved_at", "achieved_recorded_at", "days", "rewarded",
+    "forfeited", "settled",
+)  # fmt: skip
+RUN_COLUMNS: Final = itemgetter(
+    "customer_id", "target_id", "run", "starts_at", "ends_at", "met", "reached", "broken_number"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerWithStandings:
+    """A customer, the organisation's clock and what is remembered of every target, all of one moment."""
+
+    customer: Customer
+    clock: Clock
+    _key: CustomerKey
+    # Rows of the tables, with all their columns.
+    _enrolments: Sequence[Any]
+    _progress: Sequence[Any]
+    _runs: Sequence[Any]
+
+    def standings(self, programmes: Iterable[Programme]) -> dict[int, Standing]:
+        """By target id, untouched standings included."""
+        wanted = {StandingKey(self._key, programme.target.target_id): programme for programme in programmes}
+        loading = _Loading({self._key.customer_id: self._key}, wanted)
+        loading.enrolments(map(ENROLMENT_COLUMNS, self._enrolments))
+        loading.progress(map(PROGRESS_COLUMNS, self._progress))
+        loading.runs(map(RUN_COLUMNS, self._runs))
+        return {key.target_id: standing for key, standing in loading.standings().items()}
+
+
+async def find(connection: Connection, key: CustomerKey) -> CustomerWithStandings | None:
+    """One customer as a read needs it, by one statement."""
+    row = await QUERIES["find_customer_with_standings"].row(connection, **place(key))
+    if row is None:
+        return None
+    columns = dict(row)
+    remembered = [columns.pop(name) for name in ("enrolments", "progress", "runs")]
+    clock = Clock(*[columns.pop(name) for name in ("test_clock", "clock_at", "definitions_version")])
+    return CustomerWithStandings(Customer(**columns), clock, key, *remembered)
 
 
 # Looked up for every row; calling the class takes longer.
@@ -237,37 +261,27 @@ class _Loading:
 _Place: TypeAlias = tuple[CustomerKey | None, int]
 
 
-async def save_standings(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    """Write the rows that differ, and of a streak those whose watched period may."""
-    await _save_enrolments(connection, changed)
-    await _save_progress(connection, changed)
-    await _save_runs(connection, changed)
-
-
-async def _save_enrolments(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    rows = [
+def enrolment_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
+    """The stretches that differ, in the order of the table's columns."""
+    return [
         (*change.key.customer, change.key.target_id, number, *stretch)
         for change in changed
         for number, stretch in enumerate(change.after.stretches, start=1)
         if number > len(change.before.stretches) or stretch != change.before.stretches[number - 1]
     ]
-    if rows:
-        await QUERIES["save_enrolments"].run(connection, rows=rows)
 
 
-async def _save_progress(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    rows = [
+def progress_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
+    """The progress that differs, in the order of the table's columns."""
+    return [
         _progress_row(change, number, run, progress)
         for change in changed
         for (number, run), progress in change.after.progress.items()
         if change.before.progress.get((number, run)) != progress
     ]
-    if rows:
-        await QUERIES["save_progress"].run(connection, rows=rows)
 
 
 def _progress_row(change: ChangedStanding, number: int, run: int, progress: Progress) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
     programme = change.programme
     return (
         *change.key.customer,
@@ -286,10 +300,9 @@ def _progress_row(change: ChangedStanding, number: int, run: int, progress: Prog
     )
 
 
-async def _save_runs(connection: Connection, changed: Sequence[ChangedStanding]) -> None:
-    rows = [_run_row(change, run) for change in changed if change.programme.streak for run in _changed_runs(change)]
-    if rows:
-        await QUERIES["save_runs"].run(connection, rows=rows)
+def run_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
+    """Of streaks, the runs whose row may differ, in the order of the table's columns."""
+    return [_run_row(change, run) for change in changed if change.programme.streak for run in _changed_runs(change)]
 
 
 def _changed_runs(change: ChangedStanding) -> Sequence[Run]:
@@ -304,7 +317,6 @@ def _changed_runs(change: ChangedStanding) -> Sequence[Run]:
 
 
 def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
     watched = streak.next_break(change.programme, change.after, run, change.at)
     return (
         *change.key.customer,

@@ -23,9 +23,10 @@ from kosminar.core.number import stable_number
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import Run, Standing
+from kosminar.engine.catalogue import Catalogue
 from kosminar.engine.house import House
-from kosminar.store import clocks, customers, standings
-from kosminar.store.standings import CustomerKey, CustomerRange, StandingKey
+from kosminar.store import standings
+from kosminar.store.standings import CustomerKey, CustomerWithStandings
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,29 +61,42 @@ async def _read(
     house: House, call: Call, organisation_id: int, asked: Asked
 ) -> tuple[Customer, list[dict[str, Any]]] | None:
     customer_id = call.ids["userId"]
-    async with house.pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        customer = await customers.find(connection, organisation_id, customer_id)
-        if customer is None:
-            return None
-        state = await clocks.fetch(connection, organisation_id)
-        # As the snapshot has them: it holds the version and the definitions still.
-        catalogue = await house.catalogues.get(connection, organisation_id, state.definitions_version)
-        defined = [
-            programme
-            for programme in catalogue.by_target.values()
-            if asked.target_id in (None, programme.target.target_id)
-            and (asked.deactivated or programme.deactivated_at is None)
-        ]
-        key = CustomerKey.of(organisation_id, customer_id)
-        remembered = await standings.load_range(connection, CustomerRange.of(key), [customer_id], defined)
-    now = clock_now(test_clock=state.test_clock, clock_at=state.clock_at, wall=house.wall())
+    seen = await _see(house, CustomerKey.of(organisation_id, customer_id))
+    if seen is None:
+        return None
+    found, catalogue = seen
+    defined = [
+        programme
+        for programme in catalogue.by_target.values()
+        if asked.target_id in (None, programme.target.target_id)
+        and (asked.deactivated or programme.deactivated_at is None)
+    ]
+    remembered = found.standings(defined)
+    now = clock_now(test_clock=found.clock.test_clock, clock_at=found.clock.clock_at, wall=house.wall())
     groups = []
     for programme in defined:
-        standing = remembered[StandingKey(key, programme.target.target_id)]
+        standing = remembered[programme.target.target_id]
         if standing.enrolments:
             standing = standing.after(settle(programme, standing, now))
             groups.append(_Shown(programme, standing, customer_id, now, asked).group(call.version))
-    return customer, groups
+    return found.customer, groups
+
+
+async def _see(house: House, key: CustomerKey) -> tuple[CustomerWithStandings, Catalogue] | None:
+    """The customer, and the definitions of the same moment: mostly those that are known already."""
+    async with house.pool.acquire() as connection:
+        found = await standings.find(connection, key)
+        if found is None:
+            return None
+        known = house.catalogues.known(key.organisation_id, found.clock.definitions_version)
+        if known is not None:
+            return found, known
+        # To read them takes several statements, which a snapshot holds together.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            found = await standings.find(connection, key)
+            assert found is not None, "customers are never deleted"
+            version = found.clock.definitions_version
+            return found, await house.catalogues.get(connection, key.organisation_id, version)
 
 
 class _Shown:

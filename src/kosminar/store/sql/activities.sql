@@ -7,13 +7,6 @@ SELECT a.bucket, a.organisation_id, a.customer_id, a.activity_id, a.fingerprint
     ON a.bucket = k.bucket AND a.organisation_id = k.organisation_id
    AND a.customer_id = k.customer_id AND a.activity_id = k.activity_id
 
--- insert_activities
--- Under the customers' locks; a key that exists here would be our own mistake and fails the batch.
-INSERT INTO activity (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
-                      fingerprint, definitions_version, at)
-SELECT r.*
-  FROM unnest(:rows::activity[]) AS r
-
 -- list_activities_of_customers
 -- A range of customers' activities in the order of acceptance, for the audit.
 SELECT customer_id, activity_id, sequence, type, occurred_at, attributes::text AS attributes, fingerprint,

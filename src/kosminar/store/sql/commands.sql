@@ -1,10 +1,3 @@
--- insert_commands
--- Accepted commands are kept, or the audit would have nothing to recompute from.
-INSERT INTO command (bucket, organisation_id, customer_id, sequence, name, target_id, period_name, initial_balance,
-                     reset, definitions_version, at, asked_by)
-SELECT r.*
-  FROM unnest(:rows::command[]) AS r
-
 -- list_commands_of_customers
 -- A range of customers' commands in the order of acceptance, for the audit.
 SELECT customer_id, sequence, name, target_id, period_name, initial_balance, reset, definitions_version, at

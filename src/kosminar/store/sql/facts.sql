@@ -1,10 +1,3 @@
--- insert_facts
--- The audit trail is only ever added to.
-INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
-                  period_id, run, level_id, reward_definition_id, value, reason)
-SELECT r.*
-  FROM unnest(:rows::fact[]) AS r
-
 -- list_facts
 -- One customer's trail, oldest first, a page after a key.
 SELECT sequence, ordinal, name, at, target_group_id, target_id, period_id, run, level_id, reward_definition_id,

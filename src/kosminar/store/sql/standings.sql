@@ -4,32 +4,27 @@
 SELECT pg_advisory_xact_lock_shared(key)
   FROM unnest(:keys::bigint[]) AS key
 
--- list_clocks
--- Read after the definitions are held, so that no command is dated before a period end that was worked.
-SELECT organisation_id, test_clock, clock_at, definitions_version
-  FROM organisation
- WHERE organisation_id = ANY(:organisation_ids::bigint[])
-
 -- lock_customers
--- The customer row is the lock; key order, in which the keys come, keeps two batches from waiting for each other.
-SELECT k.place, c.sequence, c.notification_number, c.changed_at
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[]) WITH ORDINALITY
-       AS k (bucket, organisation_id, customer_id, place)
-  JOIN customer AS c
-    ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
- ORDER BY k.place
-   FOR UPDATE OF c
-
--- save_customers
--- Under the lock taken by lock_customers.
-UPDATE customer AS c
-   SET sequence = k.sequence,
-       notification_number = k.notification_number,
-       changed_at = k.changed_at
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
-              :sequences::bigint[], :notification_numbers::bigint[], :changed_ats::timestamptz[])
-       AS k (bucket, organisation_id, customer_id, sequence, notification_number, changed_at)
- WHERE c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+-- The customer row is the lock; key order, in which the keys come, keeps two batches from waiting for each other. The
+-- clocks come with them: the definitions are held before, so that no command is dated before a period end that was
+-- worked, and what is held cannot change while a customer is waited for.
+WITH locked AS (
+    SELECT k.place, c.sequence, c.notification_number, c.changed_at
+      FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[]) WITH ORDINALITY
+           AS k (bucket, organisation_id, customer_id, place)
+      JOIN customer AS c
+        ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+     ORDER BY k.place
+       FOR UPDATE OF c
+)
+SELECT place, sequence, notification_number, changed_at,
+       NULL::bigint AS organisation_id, NULL::boolean AS test_clock, NULL::timestamptz AS clock_at,
+       NULL::integer AS definitions_version
+  FROM locked
+ UNION ALL
+SELECT NULL, NULL, NULL, NULL, organisation_id, test_clock, clock_at, definitions_version
+  FROM organisation
+ WHERE organisation_id = ANY(:clocks_of::bigint[])
 
 -- list_enrolments
 -- Every stretch of the standings that a batch touches, in order; a place is the customer's in the three arrays.
@@ -77,66 +72,27 @@ SELECT k.place, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached, s.
    AND s.target_id = k.target_id
  ORDER BY k.place, s.target_id, s.run
 
--- save_enrolments
--- A stretch is ended or moved back, never deleted.
-INSERT INTO enrolment (bucket, organisation_id, customer_id, target_id, number, method, starts_at, ends_at,
-                       first_period_number)
-SELECT r.*
-  FROM unnest(:rows::enrolment[]) AS r
-    ON CONFLICT (bucket, organisation_id, customer_id, target_id, number) DO UPDATE
-   SET starts_at = EXCLUDED.starts_at,
-       ends_at = EXCLUDED.ends_at,
-       first_period_number = EXCLUDED.first_period_number
-
--- save_progress
--- Of a period that was touched before, what can change.
-INSERT INTO progress (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value,
-                      achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
-SELECT r.*
-  FROM unnest(:rows::progress[]) AS r
-    ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, run) DO UPDATE
-   SET value = EXCLUDED.value,
-       achieved_at = EXCLUDED.achieved_at,
-       achieved_recorded_at = EXCLUDED.achieved_recorded_at,
-       days = EXCLUDED.days,
-       rewarded = EXCLUDED.rewarded,
-       forfeited = EXCLUDED.forfeited,
-       settled = EXCLUDED.settled,
-       awaits_end = EXCLUDED.awaits_end
-
--- save_runs
--- Of a run that was there before, what can change.
-INSERT INTO streak (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
-                    broken_number, watch_number)
-SELECT r.*
-  FROM unnest(:rows::streak[]) AS r
-    ON CONFLICT (bucket, organisation_id, customer_id, target_id, run) DO UPDATE
-   SET ends_at = EXCLUDED.ends_at,
-       met = EXCLUDED.met,
-       reached = EXCLUDED.reached,
-       broken_number = EXCLUDED.broken_number,
-       watch_number = EXCLUDED.watch_number
-
--- list_enrolments_of_customers
--- What is remembered of a range of customers' enrolments, for reads.
-SELECT customer_id, target_id, method, starts_at, ends_at, first_period_number
-  FROM enrolment
- WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
- ORDER BY customer_id, target_id, number
-
--- list_progress_of_customers
--- What is remembered of a range of customers' progress, for reads.
-SELECT customer_id, target_id, period_id, run, value, achieved_at, achieved_recorded_at, days, rewarded, forfeited,
-       settled
-  FROM progress
- WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
-
--- list_runs_of_customers
--- What is remembered of a range of customers' streaks, for reads.
-SELECT customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number
-  FROM streak
- WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
- ORDER BY customer_id, target_id, run
+-- find_customer_with_standings
+-- One customer, the organisation's clock and all that is remembered of every target, of one moment: a read needs no
+-- snapshot of its own for it.
+SELECT c.customer_id, c.external_id, c.mobile, c.email, c.first_name, c.last_name, c.created_at,
+       o.test_clock, o.clock_at, o.definitions_version,
+       ARRAY(SELECT e
+               FROM enrolment AS e
+              WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id AND e.customer_id = c.customer_id
+              ORDER BY e.target_id, e.number) AS enrolments,
+       ARRAY(SELECT p
+               FROM progress AS p
+              WHERE p.bucket = c.bucket AND p.organisation_id = c.organisation_id
+                AND p.customer_id = c.customer_id) AS progress,
+       ARRAY(SELECT s
+               FROM streak AS s
+              WHERE s.bucket = c.bucket AND s.organisation_id = c.organisation_id AND s.customer_id = c.customer_id
+              ORDER BY s.target_id, s.run) AS runs
+  FROM customer AS c
+  JOIN organisation AS o
+    ON o.organisation_id = c.organisation_id
+ WHERE c.bucket = :bucket AND c.organisation_id = :organisation_id AND c.customer_id = :customer_id
 
 -- list_customers_to_tell_of_end
 -- Of one bucket, whoever was in a period at its end and was not told so yet, a page after one.

@@ -1,0 +1,63 @@
+-- save_batch
+-- What a batch changed, under its customers' locks, in one statement: every table has its own rows, mostly none.
+-- A stretch is ended or moved back, never deleted; of a period and of a run that were there before, what can change
+-- does; commands, activities and facts are only ever added to. That a key of these exists would be our own mistake and
+-- fails the batch.
+WITH numbered AS (
+    UPDATE customer AS c
+       SET sequence = k.sequence,
+           notification_number = k.notification_number,
+           changed_at = k.changed_at
+      FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[],
+                  :sequences::bigint[], :notification_numbers::bigint[], :changed_ats::timestamptz[])
+           AS k (bucket, organisation_id, customer_id, sequence, notification_number, changed_at)
+     WHERE c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
+), enrolled AS (
+    INSERT INTO enrolment (bucket, organisation_id, customer_id, target_id, number, method, starts_at, ends_at,
+                           first_period_number)
+    SELECT r.*
+      FROM unnest(:enrolments::enrolment[]) AS r
+        ON CONFLICT (bucket, organisation_id, customer_id, target_id, number) DO UPDATE
+       SET starts_at = EXCLUDED.starts_at,
+           ends_at = EXCLUDED.ends_at,
+           first_period_number = EXCLUDED.first_period_number
+), progressed AS (
+    INSERT INTO progress (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value,
+                          achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
+    SELECT r.*
+      FROM unnest(:progress::progress[]) AS r
+        ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, run) DO UPDATE
+       SET value = EXCLUDED.value,
+           achieved_at = EXCLUDED.achieved_at,
+           achieved_recorded_at = EXCLUDED.achieved_recorded_at,
+           days = EXCLUDED.days,
+           rewarded = EXCLUDED.rewarded,
+           forfeited = EXCLUDED.forfeited,
+           settled = EXCLUDED.settled,
+           awaits_end = EXCLUDED.awaits_end
+), ran AS (
+    INSERT INTO streak (bucket, organisation_id, customer_id, target_id, run, starts_at, ends_at, met, reached,
+                        broken_number, watch_number)
+    SELECT r.*
+      FROM unnest(:runs::streak[]) AS r
+        ON CONFLICT (bucket, organisation_id, customer_id, target_id, run) DO UPDATE
+       SET ends_at = EXCLUDED.ends_at,
+           met = EXCLUDED.met,
+           reached = EXCLUDED.reached,
+           broken_number = EXCLUDED.broken_number,
+           watch_number = EXCLUDED.watch_number
+), commanded AS (
+    INSERT INTO command (bucket, organisation_id, customer_id, sequence, name, target_id, period_name,
+                         initial_balance, reset, definitions_version, at, asked_by)
+    SELECT r.*
+      FROM unnest(:commands::command[]) AS r
+), happened AS (
+    INSERT INTO activity (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
+                          fingerprint, definitions_version, at)
+    SELECT r.*
+      FROM unnest(:activities::activity[]) AS r
+)
+INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
+                  period_id, run, level_id, reward_definition_id, value, reason)
+SELECT r.*
+  FROM unnest(:facts::fact[]) AS r
