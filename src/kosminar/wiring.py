@@ -33,8 +33,10 @@ from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.migration import migrate
 
 # For reads and probes. The lanes have connections of their own: whoever waits for a lane while it holds
-# one of these can never keep the lane from getting one.
-CONNECTION_COUNT: Final = 8
+# one of these can never keep the lane from getting one. More than are commonly asked for at once: a connection that
+# is waited for is slow to come, and the pool gives it to who asks in the right moment before those who wait. They are
+# opened when they are needed, and closed when they were idle for five minutes.
+CONNECTION_COUNT: Final = 32
 # Period ends may wait for those of another process; that must not keep requests from being read.
 CLOSER_CONNECTION_COUNT: Final = 4
 # Each is held for a few statements and never while somebody is sent to.
