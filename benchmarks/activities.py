@@ -199,7 +199,7 @@ def run(stage: Stage, *, quick: bool) -> list[Comparison]:
 
 
 def _compare(ours: Ours, bare: Yardstick, target_count: int, *, quick: bool) -> list[Comparison]:
-    pairs, seconds = (3, 2) if quick else (5, 4)
+    pairs, seconds = (3, 2) if quick else (5, 3)
     line_count = 2_000 if quick else 5_000
     compared = []
 

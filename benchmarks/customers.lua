@@ -1,14 +1,12 @@
 -- wrk's side of all benchmarks: one kind of request for one customer after another.
 -- Arguments: the kind of request, the file with the customers' ids (one to a line), the path before the operation, the
--- line to begin with, how many milliseconds each connection waits before a request, and how many activities are in a
--- batch. Of the environment: AUTHORIZATION, and RUN, which makes ids of activities that were never sent.
+-- line to begin with, how many milliseconds each connection waits before a request, how many activities are in a batch,
+-- and how many customers in a block: these are un-enrolled, then enrolled again. Of the environment: AUTHORIZATION, and
+-- RUN, which makes ids of activities that were never sent.
 
--- A block of customers is un-enrolled, then enrolled again: many more than there are connections, so that a customer's
--- first request is answered before the second one is sent.
-local BLOCK = 500
 local CLOCK = "2031-01-15T12:00:00Z"
 
-local ids, step, first, wait, size = {}, 0, 0, 0, 1
+local ids, step, first, wait, size, in_block = {}, 0, 0, 0, 1, 1
 -- Globals, because only these can be asked for when it is over.
 refused, failed, example = 0, 0, ""
 
@@ -19,9 +17,9 @@ end
 local kinds = {
   -- Customers who are enrolled when it begins.
   enrolment = function(path)
-    local block, place = math.floor(step / (2 * BLOCK)), step % (2 * BLOCK)
-    local operation = place < BLOCK and "/unEnroll" or "/enroll"
-    local id = customer(block * BLOCK + place % BLOCK)
+    local block, place = math.floor(step / (2 * in_block)), step % (2 * in_block)
+    local operation = place < in_block and "/unEnroll" or "/enroll"
+    local id = customer(block * in_block + place % in_block)
     return wrk.format("POST", path .. operation, nil, '[{"customerId":' .. id .. '}]')
   end,
   activity = function()
@@ -66,13 +64,15 @@ function init(arguments)
   for id in io.lines(arguments[2]) do
     ids[#ids + 1] = id
   end
-  first, wait, size = tonumber(arguments[4]), tonumber(arguments[5]), tonumber(arguments[6])
+  first, wait = tonumber(arguments[4]), tonumber(arguments[5])
+  size, in_block = tonumber(arguments[6]), tonumber(arguments[7])
   wrk.headers["Authorization"] = os.getenv("AUTHORIZATION")
   wrk.headers["Content-Type"] = "application/json"
   if wait > 0 then
     -- Asked only where it is defined: an unpaced load spends no time on it.
     delay = function()
-      return wait
+      -- From half to one and a half of it, or all connections would go on asking at the same moment.
+      return math.floor(wait * (0.5 + math.random()))
     end
   end
 end

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from benchmarks.pairs import Comparison, Measured, alternate
 from benchmarks.seed import ACHIEVER, MEMBER, Population, populated
 from benchmarks.stage import Served, Stage, open_stage
-from benchmarks.traffic import BLOCK, Load, enrol_again, send
+from benchmarks.traffic import Load, enrol_again, send
 
 CONNECTIONS = 32
 PAIRS = 5
@@ -45,10 +45,8 @@ class _Growing:
         load = Load(kind, self.population.some(whom), self.population.path, self.population.authorization, first=first)
         report = send(self.server.url, load, connections=CONNECTIONS, seconds=seconds)
         if kind == "enrolment":
-            enrol_again(self.server.url, load, report.requests)
-            self.gone[kind] = first + (report.requests // (2 * BLOCK) + 2) * BLOCK
-        else:
-            self.gone[kind] = first + report.requests + CONNECTIONS
+            enrol_again(self.server.url, load, report.requests, connections=CONNECTIONS)
+        self.gone[kind] = load.after(report.requests, CONNECTIONS)
         return report.measured
 
 

@@ -1,7 +1,8 @@
 """Reads of random customers among millions: target groups, rewards and facts, at 32 connections.
 
 Nobody else is at work meanwhile. Each customer read is another one, so pages come from the system's memory or the disk
-as they would for real callers. Counts for an overview are not an operation yet, and are not measured.
+as they would for real callers. Counts for an overview are not an operation yet, and are not measured. Beside callers
+who never pause, which tells how many reads a process can do, the same with a pause before each: how long a read takes.
 
     .venv/bin/python -m benchmarks.reads [--quick]
 """
@@ -21,6 +22,8 @@ SECONDS = 4.0
 QUICK_SECONDS = 2.0
 WARM_UP_SECONDS = 1.0
 P99_MS = 10.0
+# Between an answer and the next request of those who pause: some hundreds of requests a second of 32.
+PAUSE_MS = 80
 # Kind of request, title, and whether only achievers have something to show.
 READS = (
     ("target_groups", "A customer's target groups", None),
@@ -45,12 +48,34 @@ def _measure(population: Population, *, quick: bool) -> list[Figure]:
     }
     with population.stage.served(population.database) as server:
         found: dict[str, list[Report]] = {title: [] for title in loads}
+        paused: dict[str, Report] = {}
         for length in (WARM_UP_SECONDS, *[seconds] * rounds):
             for title, load in loads.items():
-                # From where the last one ended: nobody is read twice.
-                moved = replace(load, first=sum(report.requests for report in found[title]))
-                found[title].append(send(server.url, moved, connections=CONNECTIONS, seconds=length))
-    return [_figure(population, title, reports[1:]) for title, reports in found.items()]
+                found[title].append(_go_on(server.url, load, found[title], seconds=length))
+        for title, load in loads.items():
+            paused[title] = _go_on(server.url, replace(load, delay_ms=PAUSE_MS), found[title], seconds=seconds)
+    return [
+        figure
+        for title, reports in found.items()
+        for figure in (_figure(population, title, reports[1:]), _paused(title, paused[title]))
+    ]
+
+
+def _go_on(url: str, load: Load, earlier: list[Report], *, seconds: float) -> Report:
+    """From where the last one ended: nobody is read twice."""
+    moved = replace(load, first=sum(report.requests for report in earlier))
+    return send(url, moved, connections=CONNECTIONS, seconds=seconds)
+
+
+def _paused(title: str, report: Report) -> Figure:
+    report.require_all_done()
+    rate = report.requests / report.seconds
+    return Figure(
+        f"{title}, p99 when each caller pauses",
+        report.p99_ms,
+        "ms",
+        note=f"{PAUSE_MS} ms before each request: {rate:,.0f} requests/s; p50 {report.p50_ms:.1f} ms",
+    )
 
 
 def _figure(population: Population, title: str, reports: list[Report]) -> Figure:

@@ -21,8 +21,9 @@ from benchmarks.pairs import Measured
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "customers.lua"
-# Of the script: so many are un-enrolled before the first of them is enrolled again.
-BLOCK = 500
+# So many customers for each connection are un-enrolled before the first of them is enrolled again: the answer to the
+# first request is long there when the second one is sent, however unlucky the first one was.
+BLOCK_OF_A_CONNECTION = 6
 # Of those who are enrolled again.
 AT_ONCE = 16
 # Longer than anything beside which a load runs; it is ended, never awaited.
@@ -33,7 +34,7 @@ FOR_EVER_SECONDS = 7_200
 class Load:
     """Which requests: of what kind, for the customers in a file, beginning with that line.
 
-    `delay_ms` makes a low, even rate of many connections: each waits so long between an answer and the next request.
+    `delay_ms` makes a low, even rate of many connections: each waits about so long between an answer and the next request.
     A request of the kind `batch` has `size` activities, each of another customer.
     """
 
@@ -45,8 +46,19 @@ class Load:
     delay_ms: int = 0
     size: int = 1
 
-    def arguments(self) -> tuple[str, ...]:
-        return (self.kind, str(self.customers), self.path, str(self.first), str(self.delay_ms), str(self.size))
+    def arguments(self, connections: int) -> tuple[str, ...]:
+        block = block_of(connections)
+        return (
+            *(self.kind, str(self.customers), self.path, str(self.first)),
+            *(str(self.delay_ms), str(self.size), str(block)),
+        )
+
+    def after(self, requests: int, connections: int) -> int:
+        """The line to begin with next, so that no two measurements ask for the same customers."""
+        if self.kind != "enrolment":
+            return self.first + requests + connections
+        block = block_of(connections)
+        return self.first + (requests // (2 * block) + 2) * block
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,16 @@ def send(url: str, load: Load, *, connections: int, seconds: float) -> Report:
     return _report(process)
 
 
-def enrol_again(url: str, load: Load, requests: int) -> None:
+def block_of(connections: int) -> int:
+    return BLOCK_OF_A_CONNECTION * connections
+
+
+def enrol_again(url: str, load: Load, requests: int, *, connections: int) -> None:
     """Whom the end of a load of enrolments left un-enrolled: of its last block, and of the next one."""
     ids = load.customers.read_text(encoding="ascii").split()
-    begun = load.first + requests // (2 * BLOCK) * BLOCK
-    left = [int(ids[place % len(ids)]) for place in range(begun, begun + 2 * BLOCK)]
+    block = block_of(connections)
+    begun = load.first + requests // (2 * block) * block
+    left = [int(ids[place % len(ids)]) for place in range(begun, begun + 2 * block)]
     with (
         httpx2.Client(base_url=url, headers={"Authorization": load.authorization}, timeout=60) as client,
         ThreadPoolExecutor(AT_ONCE) as threads,
@@ -118,7 +135,7 @@ def sending(url: str, load: Load, *, connections: int) -> Iterator[Sending]:
 def _start(url: str, load: Load, connections: int, seconds: float) -> subprocess.Popen[str]:
     command: Sequence[str] = (
         *(require_wrk(), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s"),
-        *("--timeout", "60s", "--script", str(SCRIPT), url, "--", *load.arguments()),
+        *("--timeout", "60s", "--script", str(SCRIPT), url, "--", *load.arguments(connections)),
     )
     # Not on the command line, where everybody on the machine could read it.
     return subprocess.Popen(

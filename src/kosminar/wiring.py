@@ -85,8 +85,6 @@ async def open_house(
     """
     meters = Meters()
     make_pool = partial(asyncpg.create_pool, database_url, connection_class=sharing_types(connection_class))
-    # Half of them, for requests go on while millions of period ends are worked; and of these all but one give way.
-    sweep_lanes = (settings.lanes + 1) // 2
     async with (
         _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
         _opened(
@@ -94,7 +92,7 @@ async def open_house(
         ) as lane_pool,
         _opened(make_pool(min_size=0, max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
         _opened(
-            make_pool(min_size=0, max_size=sweep_lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
+            make_pool(min_size=0, max_size=settings.lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
         ) as sweep_pool,
         _opened(
             make_pool(min_size=0, max_size=COURIER_CONNECTION_COUNT, command_timeout=COMMAND_SECONDS)
@@ -130,7 +128,7 @@ async def open_house(
                 closer=Closer(
                     closer_pool,
                     writer,
-                    Sweeper(sweep_pool, wall=wall, lane_count=sweep_lanes, meters=meters),
+                    Sweeper(sweep_pool, wall=wall, lane_count=settings.lanes, meters=meters),
                     wall=wall,
                 ),
                 courier=courier,

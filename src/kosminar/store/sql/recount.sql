@@ -79,8 +79,8 @@ SELECT c.organisation_id, c.customer_id, c.external_id, c.mobile, c.email
     ON c.bucket = k.bucket AND c.organisation_id = k.organisation_id AND c.customer_id = k.customer_id
 
 -- list_strays
--- Whose rows stand in a bucket without a customer, and deliveries without a notification: foreign keys forbid it, and
--- a restored or damaged database may still have some.
+-- Whose rows stand in a bucket without a customer, and deliveries without a notification: foreign keys forbid it of
+-- all but facts, and a restored or damaged database may still have some.
 WITH told (table_name, organisation_id, customer_id) AS (
     SELECT 'command', organisation_id, customer_id FROM command WHERE bucket = :bucket
      UNION ALL
