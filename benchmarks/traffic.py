@@ -54,7 +54,7 @@ class Load:
         )
 
     def after(self, requests: int, connections: int) -> int:
-        """The line to begin with next, so that no two measurements ask for the same customers."""
+        """The line to begin with next, so that no two measurements ask for the same customers before all were asked for."""
         if self.kind != "enrolment":
             return self.first + requests + connections
         block = block_of(connections)

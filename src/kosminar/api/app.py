@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
@@ -97,7 +98,9 @@ def at_the_door(app: ASGIApp, admission: Admission) -> ASGIApp:
     inside = admit(app, admission)
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["request_id"] = request_id_of(scope)
+        request_id = scope["state"]["request_id"] = request_id_of(scope)
+        # A request has a task of its own; where that came from another request's, this one overwrites what it found.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         if match := _PREFIXED.fullmatch(scope["path"]):
             scope["path"] = HOME + match[2]
             scope["state"]["version"] = Version(match[1])

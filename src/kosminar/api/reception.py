@@ -62,8 +62,6 @@ class Reception:
         headers = headers_of(scope)
         request_id = scope["state"]["request_id"]
         scope["state"]["operation"] = operation
-        # For as long as the request's own task lasts.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
             return await answer_once(self._house, operation, call)

@@ -11,6 +11,8 @@ from kosminar.store.queries import Connection
 SERVER_VERSION_MIN: Final = 15
 # Two machines further apart than this would date activity in the wrong period at midnight.
 CLOCK_SKEW_MAX: Final = timedelta(seconds=5)
+# What one more process may open.
+CONNECTIONS_FREE_MIN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ async def examine(connection: Connection, *, now: datetime) -> list[Check]:
         ),
         _check(
             "connections",
-            healthy=facts.connection_count_max - facts.connection_count >= 20,
+            healthy=facts.connection_count_max - facts.connection_count >= CONNECTIONS_FREE_MIN,
             found=f"{facts.connection_count} of {facts.connection_count_max} in use",
-            advice="Raise max_connections, or lower KOSMINAR_LANES.",
+            advice="Raise max_connections.",
         ),
     ]
 

@@ -1,7 +1,7 @@
-"""Standings in the database: locking customers, loading what a batch touches, saving what it changed.
+"""Standings in the database: locking customers, loading what a batch touches, making rows of what it changed.
 
-The only module that reads or writes customer, enrolment, progress and streak rows for the writer. Everything is
-set-based: a batch is a handful of statements whatever its size. Loads give core values; no row leaves.
+The only module that knows customer, enrolment, progress and streak rows for the writer; saving.py writes them.
+Everything is set-based: a batch is a handful of statements whatever its size. Loads give core values.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
