@@ -43,7 +43,7 @@ def main() -> int:
         for one in found:
             print(one.line(), flush=True)
         results[name] = [one.result() for one in found]
-    print(f"\n{time.monotonic() - began:.0f} s in all")
+        print(f"{time.monotonic() - began:.0f} s until here", flush=True)
     if not options.quick and not options.only:
         RESULTS.write_text(json.dumps({"machine": machine(), "parts": results}, indent=1) + "\n", encoding="utf-8")
         report.write()

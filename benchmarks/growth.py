@@ -105,7 +105,7 @@ def _compare(
                 )
                 found.append(comparison)
         for one in (least, *larger):
-            if not one.population.audited():
+            if not one.population.audited(sample=quick):
                 raise RuntimeError(f"{one.population.database}: the audit finds something wrong")
     return found
 

@@ -32,11 +32,11 @@ from benchmarks.traffic import Load, Report, send, sending
 MEGABYTE = 1_000_000
 PAIRS = 5
 # A tail is made of few requests, and swings.
-ROUNDS_WITH_OTHERS = 3
+ROUNDS_WITH_OTHERS, QUICK_ROUNDS_WITH_OTHERS = 3, 1
 # The requests beside it: two connections, each with a pause before every request.
 CONNECTIONS_BESIDE = 2
 DELAY_MS = 10
-SECONDS_BEFORE = 8
+SECONDS_BEFORE = 5
 SAMPLE_SECONDS = 0.1
 # How often it is looked whether rewards are there already, to kill the server half-way.
 POLL_SECONDS = 0.02
@@ -92,7 +92,11 @@ def run(
     for customer_count in small:
         with populated(stage, "seeded", customer_count) as population:
             comparison, memories = _pairs(population, pairs=3 if quick else PAIRS)
-            found += [comparison, _resumed(population), *_with_others(population)]
+            found += [
+                comparison,
+                _resumed(population),
+                *_with_others(population, rounds=QUICK_ROUNDS_WITH_OTHERS if quick else ROUNDS_WITH_OTHERS),
+            ]
             peaks.append(statistics.median(memory.peak - memory.before for memory in memories))
     with populated(stage, "seeded", large) as population:
         comparison, memories = _pairs(population, pairs=1)
@@ -113,11 +117,11 @@ def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memo
     return comparison, memories
 
 
-def _with_others(population: Population) -> list[Comparison | Figure]:
+def _with_others(population: Population, *, rounds: int) -> list[Comparison | Figure]:
     """Some times more; while it runs, others ask too."""
     p99 = Comparison("Others' p99 while that period ends, against before", "ms", aim=2.0, at_most=True, of="p99_ms")
     seconds = []
-    for _ in range(ROUNDS_WITH_OTHERS):
+    for _ in range(rounds):
         with population.stage.cloned("ours", template=population.database) as ours:
             ended = _ours(population, ours, others=True)
         assert ended.before is not None
@@ -256,7 +260,8 @@ def _note(
         row = await connection.fetchrow(REWARDS)
         return row["rewards"], row["content"]
 
-    given, wanted = (population.stage.with_connection(side, fetch) for side in (ours, yardstick))
+    with ThreadPoolExecutor() as sides:
+        given, wanted = sides.map(lambda side: population.stage.with_connection(side, fetch), (ours, yardstick))
     if given != wanted or given[0] != 2 * population.achiever_count:
         raise RuntimeError(f"the sides differ: {given} and {wanted} for {population.achiever_count} achievers")
     comparison.ours.append(Measured(population.achiever_count / our_seconds))

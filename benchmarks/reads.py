@@ -18,8 +18,8 @@ from benchmarks.traffic import Load, Report, send
 
 CONNECTIONS = 32
 ROUNDS = 3
-SECONDS = 4.0
-QUICK_SECONDS = 2.0
+SECONDS = 3.0
+QUICK_SECONDS = 1.0
 WARM_UP_SECONDS = 1.0
 P99_MS = 10.0
 # Between an answer and the next request of those who pause: some hundreds of requests a second of 32.
