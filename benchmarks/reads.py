@@ -48,23 +48,21 @@ def _measure(population: Population, *, quick: bool) -> list[Figure]:
     }
     with population.stage.served(population.database) as server:
         found: dict[str, list[Report]] = {title: [] for title in loads}
-        paused: dict[str, Report] = {}
         for length in (WARM_UP_SECONDS, *[seconds] * rounds):
             for title, load in loads.items():
-                found[title].append(_go_on(server.url, load, found[title], seconds=length))
-        for title, load in loads.items():
-            paused[title] = _go_on(server.url, replace(load, delay_ms=PAUSE_MS), found[title], seconds=seconds)
+                report = send(server.url, load, connections=CONNECTIONS, seconds=length)
+                found[title].append(report)
+                # From where this one ended: nobody is read twice.
+                loads[title] = replace(load, first=load.after(report.requests, CONNECTIONS))
+        paused = {
+            title: send(server.url, replace(load, delay_ms=PAUSE_MS), connections=CONNECTIONS, seconds=seconds)
+            for title, load in loads.items()
+        }
     return [
         figure
         for title, reports in found.items()
         for figure in (_figure(population, title, reports[1:]), _paused(title, paused[title]))
     ]
-
-
-def _go_on(url: str, load: Load, earlier: list[Report], *, seconds: float) -> Report:
-    """From where the last one ended: nobody is read twice."""
-    moved = replace(load, first=sum(report.requests for report in earlier))
-    return send(url, moved, connections=CONNECTIONS, seconds=seconds)
 
 
 def _paused(title: str, report: Report) -> Figure:
