@@ -24,6 +24,7 @@ def configure_logs(level: str) -> None:
         processors=[*about, traceback, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
     # Libraries log through the standard module; their lines leave in the same shape.
     handler = logging.StreamHandler(sys.stderr)

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kosminar.api.authentication import AUTHORIZATION, TOKEN_HEADER
 from kosminar.api.operation import Refused
-from kosminar.api.request import PROBES, in_shape, peer_of
+from kosminar.api.request import PROBES, body_has_come, in_shape, peer_of
 from kosminar.api.sending import send_answer
 from kosminar.core.errors import Code, Complaint
 
@@ -151,7 +151,7 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
             await send_answer(in_shape(scope["path"], busy), scope, send)
             return
         try:
-            await app(scope, _Reader(receive, place), send)
+            await app(scope, receive if body_has_come(scope) else _Reader(receive, place), send)
         finally:
             place.give_back()
 

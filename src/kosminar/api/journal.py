@@ -55,8 +55,7 @@ def _note(house: "House", scope: Scope, status: int | None, *, seconds: float) -
     operation: Operation | None = state.get("operation")
     name = UNROUTED if operation is None else operation.operation_id
     codes = [int(code) for code in state.get("codes", ())]
-    house.meters.requests.labels(operation=name, status="none" if status is None else f"{status // 100}xx").inc()
-    house.meters.request_seconds.labels(operation=name).observe(seconds)
+    house.meters.count_request(name, "none" if status is None else f"{status // 100}xx", seconds=seconds)
     for code in codes:
         house.meters.refusals.labels(code=str(code)).inc()
     if house.settings.access_log == "off":

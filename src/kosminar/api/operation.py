@@ -9,6 +9,7 @@ Refused where the same words serve both surfaces.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kosminar.api.answer import JSON, Answer
@@ -27,6 +28,7 @@ Schema: TypeAlias = Mapping[str, Any]
 PREFIXED: Final = ("/targetGroups", "/users", "/oauth")
 FORM: Final = "application/x-www-form-urlencoded"
 PATH_ID_MAX: Final = 2**63 - 1
+PATH_ID_DIGITS_MAX: Final = len(str(PATH_ID_MAX))
 
 
 class Version(StrEnum):
@@ -98,7 +100,7 @@ class Parameter:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One row of the API.
 
@@ -133,7 +135,7 @@ class Operation:
         """Whether the path answers under the prefixes (decision 1)."""
         return self.path.startswith(PREFIXED)
 
-    @property
+    @cached_property
     def operation_id(self) -> str:
         """Its name in the document and wherever requests are counted."""
         module = self.function.__module__.removeprefix("kosminar.api.")
@@ -150,11 +152,10 @@ class Operation:
 def path_id(name: str, text: str) -> int:
     """An id in a path: plain digits, 1 to 2^63-1 (decision 2)."""
     # isdecimal alone lets other alphabets' digits in; int() alone signs, blanks and underscores.
-    if not (
-        text.isascii() and text.isdecimal() and len(text) <= len(str(PATH_ID_MAX)) and 1 <= int(text) <= PATH_ID_MAX
-    ):
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= PATH_ID_DIGITS_MAX else 0
+    if not 1 <= number <= PATH_ID_MAX:
         raise Refused(invalid(name, f"must be an integer from 1 to {PATH_ID_MAX}"))
-    return int(text)
+    return number
 
 
 def refuse_faults(faults: Iterable[Fault]) -> None:

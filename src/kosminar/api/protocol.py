@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kosminar.api.admission import Busy
 from kosminar.api.operation import Refused
-from kosminar.api.request import PROBES, in_shape, new_request_id
+from kosminar.api.request import BODY_HAS_COME, PROBES, in_shape, new_request_id
 from kosminar.api.sending import head_of, send_answer
 from kosminar.core.errors import Code, Complaint, invalid
 
@@ -151,6 +151,7 @@ class Connection(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._heading = True
             self._message_ended = True
+            self.scope["state"][BODY_HAS_COME] = True
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

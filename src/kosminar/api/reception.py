@@ -16,7 +16,7 @@ from kosminar.api.authentication import Authenticator, permit
 from kosminar.api.idempotency import answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
-from kosminar.api.request import ClientGone, headers_of, in_shape, peer_of, query_of, read_body
+from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
@@ -92,7 +92,7 @@ class Reception:
                 receive,
                 media_types=operation.media_types,
                 bytes_max=self._house.settings.body_bytes_max,
-                seconds_max=self._body_seconds,
+                seconds_max=None if body_has_come(scope) else self._body_seconds,
             )
         return Call(
             caller=caller,

@@ -23,6 +23,9 @@ QUERY_FIELDS_MAX: Final = 100
 # A Content-Length with more digits is too large whatever they are; int() would be slow and then fail.
 LENGTH_DIGITS_MAX: Final = 18
 
+# In a request's state, from a server that tells: the last of the body has come.
+BODY_HAS_COME: Final = "body_has_come"
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -80,19 +83,30 @@ def query_of(scope: Scope) -> dict[str, str]:
     return query
 
 
+def body_has_come(scope: Scope) -> bool:
+    """Whether nobody has to wait for the body, so that no clock need be set. Of most servers nothing is known."""
+    return BODY_HAS_COME in scope["state"]
+
+
 async def read_body(
-    headers: Mapping[str, str], receive: Receive, *, media_types: Sequence[str], bytes_max: int, seconds_max: float
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    media_types: Sequence[str],
+    bytes_max: int,
+    seconds_max: float | None,
 ) -> bytes:
-    """The body, if it is of a type and length that we take and comes in time; no more than the limit is ever kept."""
+    """The body, if it is of a type and length that we take and comes in time; no more than the limit is ever kept.
+
+    `seconds_max` is None for a body that has come.
+    """
     announced = headers.get("content-length", "").strip()
     if announced.isdecimal() and (len(announced) > LENGTH_DIGITS_MAX or int(announced) > bytes_max):
         raise _too_large()
-    try:
-        # Whether a body is too slow is judged by the whole of it: a byte now and then is no progress.
-        async with asyncio.timeout(seconds_max):
-            body = await _whole_body(receive, bytes_max)
-    except TimeoutError:
-        raise _too_slow() from None
+    if seconds_max is None:
+        body = await _whole_body(receive, bytes_max)
+    else:
+        body = await _whole_body_in_time(receive, bytes_max, seconds_max)
     if body:
         _check_media_type(headers, media_types)
     return body
@@ -110,6 +124,15 @@ def in_shape(path: str, refused: Refused) -> Answer:
         errors=refused.complaints if others else (),
         headers=refused.headers,
     )
+
+
+async def _whole_body_in_time(receive: Receive, bytes_max: int, seconds_max: float) -> bytes:
+    try:
+        # Whether a body is too slow is judged by the whole of it: a byte now and then is no progress.
+        async with asyncio.timeout(seconds_max):
+            return await _whole_body(receive, bytes_max)
+    except TimeoutError:
+        raise _too_slow() from None
 
 
 async def _whole_body(receive: Receive, bytes_max: int) -> bytes:

@@ -41,6 +41,7 @@ class Meters:
             buckets=REQUEST_SECONDS,
             registry=self.registry,
         )
+        self._counting: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self.requests_under_way: Final = Gauge(
             "kosminar_requests_under_way", "Requests that are being worked on.", registry=self.registry
         )
@@ -109,6 +110,15 @@ class Meters:
             "Numbers left out of an answer here because the database did not give them in time.",
             registry=self.registry,
         )
+
+    def count_request(self, operation: str, status: str, *, seconds: float) -> None:
+        """One more request of that kind. What counts a kind is kept, because finding it takes longer than counting."""
+        kind = operation, status
+        if kind not in self._counting:
+            self._counting[kind] = self.requests.labels(*kind), self.request_seconds.labels(operation)
+        requests, request_seconds = self._counting[kind]
+        requests.inc()
+        request_seconds.observe(seconds)
 
     def watch_pool(self, name: str, pool: asyncpg.Pool) -> None:
         """From now on tell how many connections the pool has; a pool that was opened under the same name is forgotten."""
