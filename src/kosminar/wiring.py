@@ -28,7 +28,7 @@ from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
-from kosminar.store.connections import sharing_types
+from kosminar.store.connections import plan_by_key, sharing_types
 from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.migration import migrate
 
@@ -88,7 +88,13 @@ async def open_house(
     async with (
         _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
         _opened(
-            make_pool(min_size=1, max_size=settings.lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
+            make_pool(
+                min_size=1,
+                max_size=settings.lanes,
+                command_timeout=COMMAND_SECONDS,
+                init=plan_by_key,
+                reset=_leave_as_it_is,
+            )
         ) as lane_pool,
         _opened(make_pool(min_size=0, max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
         _opened(

@@ -1,9 +1,14 @@
-"""What one connection has learned of the database's types, the others of its kind know."""
+"""What one connection has learned of the database's types, the others of its kind know; and how a lane's ones plan."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
 
 import asyncpg
 import pytest
 
-from kosminar.store.connections import sharing_types
+from kosminar.store.connections import plan_by_key, sharing_types
+from kosminar.store.queries import load
 
 ROWS = "SELECT count(*) FROM unnest($1::reward[])"
 
@@ -33,3 +38,47 @@ async def test_another_kind_learns_for_itself(database_url: str) -> None:
         await connection.close()
 
     assert sum("pg_type" in query for query in asked) == 2
+
+
+# What engine/batch.py asks for, of rows that are kept by bucket.
+OF_A_BATCH = {
+    "activities": ("list_known_activities",),
+    "idempotency": ("insert_idempotency_results", "list_idempotency_results"),
+    "notifications": ("insert_deliveries", "insert_notifications", "list_completed_periods", "wake_queues"),
+    "rewards": ("insert_reward_reports", "list_rewards_by_key", "move_rewards", "save_rewards"),
+    "saving": ("save_batch",),
+    "standings": ("list_standings", "lock_customers"),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("noun", "name"), [(noun, name) for noun, names in OF_A_BATCH.items() for name in names])
+async def test_a_lane_finds_rows_by_their_key_however_few_there_were_when_it_planned(
+    database_url: str, noun: str, name: str
+) -> None:
+    query = load(noun)[name]
+    connection = await asyncpg.connect(database_url)
+    await plan_by_key(connection)
+    bucketed = {
+        row["relname"]
+        for row in await connection.fetch(
+            "SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
+            " WHERE a.attname = 'bucket' AND c.relkind = 'r'"
+        )
+    }
+
+    await connection.execute(f"PREPARE asked AS {query.text}")
+    nothing = ", ".join("NULL" for _ in query.parameters)
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked({nothing})"))
+    await connection.close()
+
+    looked_up = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") in bucketed]
+    conditions = [node.get("Index Cond", "") for node in looked_up if "Scan" in node["Node Type"]]
+    assert all("bucket" in condition for condition in conditions), conditions
+    assert conditions or query.text.startswith("INSERT")
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)

@@ -26,6 +26,18 @@ def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
     return SharingConnection
 
 
+async def plan_by_key(connection: asyncpg.Connection) -> None:
+    """From now on plan each statement once, to find rows by their key: what a batch asks for is a few rows of many.
+
+    Left to itself, PostgreSQL plans anew each time what has several parts, which takes as long as to execute it; and
+    what it plans while a table is empty reads the whole of it, also when it has grown (ADR-0028).
+    """
+    await connection.execute(
+        "SET plan_cache_mode = force_generic_plan; "
+        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+    )
+
+
 def was_lost(error: BaseException) -> bool:
     """The driver's word for a connection or pool that died or closed under us, whatever it was doing.
 

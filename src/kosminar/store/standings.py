@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from kosminar.core import milestone, streak
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
@@ -17,7 +17,7 @@ from kosminar.core.customer import Customer
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
-from kosminar.store.queries import Connection, Query, load
+from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("standings")
 EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
@@ -122,25 +122,28 @@ async def load_standings(
 ) -> dict[StandingKey, Standing]:
     """The standings, each with the progress of the wanted period ids and of what still awaits a period end."""
     customers = sorted({key.customer for key in wanted})
-    here = places(customers)
     place_of = {customer: place for place, customer in enumerate(customers, start=1)}
     everything = [(place_of[customer], target_id, *wish) for (customer, target_id), wish in wanted.items()]
-    loading = _Loading(dict(enumerate(customers, start=1)), {key: programme for key, (programme, _) in wanted.items()})
-
-    async def rows_of(query: Query, places_and_ids: Sequence[tuple[int, ...]], *names: str) -> list[Any]:
-        arrays = dict(zip(("places", *names), zip(*places_and_ids, strict=True), strict=True))
-        return await query.rows(connection, **here, **arrays)
-
-    loading.enrolments(await rows_of(QUERIES["list_enrolments"], [each[:2] for each in everything], "target_ids"))
     touched = [(place, target_id, period_id) for place, target_id, _, ids in everything for period_id in ids]
-    if touched:
-        loading.progress(await rows_of(QUERIES["list_progress"], touched, "target_ids", "period_ids"))
-    awaiting = [each[:2] for each in everything if each[2].target.period_end_rewards]
-    if awaiting:
-        loading.progress(await rows_of(QUERIES["list_awaiting_progress"], awaiting, "target_ids"))
-    streaks = [each[:2] for each in everything if each[2].streak]
-    if streaks:
-        loading.runs(await rows_of(QUERIES["list_runs"], streaks, "target_ids"))
+    awaiting = [each for each in everything if each[2].target.period_end_rewards]
+    streaks = [each for each in everything if each[2].streak]
+    rows = await QUERIES["list_standings"].rows(
+        connection,
+        **places(customers),
+        places=[each[0] for each in everything],
+        target_ids=[each[1] for each in everything],
+        touched_places=[each[0] for each in touched],
+        touched_target_ids=[each[1] for each in touched],
+        touched_period_ids=[each[2] for each in touched],
+        awaiting_places=[each[0] for each in awaiting],
+        awaiting_target_ids=[each[1] for each in awaiting],
+        streak_places=[each[0] for each in streaks],
+        streak_target_ids=[each[1] for each in streaks],
+    )
+    loading = _Loading(dict(enumerate(customers, start=1)), {key: programme for key, (programme, _) in wanted.items()})
+    loading.enrolments(row[1:8] for row in rows if row[0] == "enrolment")
+    loading.progress(row[1:3] + row[8:17] for row in rows if row[0] == "progress")
+    loading.runs(row[1:3] + row[17:] for row in rows if row[0] == "run")
     return loading.standings()
 
 
@@ -165,7 +168,7 @@ class CustomerRange:
 
 # What a standing is made of, from whole rows; in the order of the queries for batches, and with the customer's id.
 ENROLMENT_COLUMNS: Final = itemgetter(
-    "customer_id", "target_id", "method", "starts_at", "ends_at", "first_period_number"
+    "customer_id", "target_id", "number", "method", "starts_at", "ends_at", "first_period_number"
 )
 PROGRESS_COLUMNS: Final = itemgetter(
     "customer_id", "target_id", "period_id", "run", "value", "achieved_at", "achieved_recorded_at", "days", "rewarded",
@@ -209,6 +212,8 @@ async def find(connection: Connection, key: CustomerKey) -> CustomerWithStanding
     return CustomerWithStandings(Customer(**columns), clock, key, *remembered)
 
 
+_Numbered = TypeVar("_Numbered", Stretch, Run)
+
 # Looked up for every row; calling the class takes longer.
 METHODS: Final = {method.value: method for method in Method}
 
@@ -223,15 +228,15 @@ class _Loading:
         self._customers = customers
         self._programmes = programmes
         self._targets = {programme.target.target_id: programme for programme in programmes.values()}
-        self._stretches: dict[_Place, list[Stretch]] = {key: [] for key in programmes}
+        self._stretches: dict[_Place, dict[int, Stretch]] = {key: {} for key in programmes}
         self._progress: dict[_Place, dict[tuple[int, int], Progress]] = {key: {} for key in programmes}
-        self._runs: dict[_Place, list[Run]] = {key: [] for key in programmes}
+        self._runs: dict[_Place, dict[int, Run]] = {key: {} for key in programmes}
 
     def enrolments(self, rows: Iterable[Any]) -> None:
-        for customer, target_id, method, *stretch in rows:
+        for customer, target_id, number, method, *stretch in rows:
             stretches = self._stretches.get((self._customers.get(customer), target_id))
             if stretches is not None:
-                stretches.append(Stretch(METHODS[method], *stretch))
+                stretches[number] = Stretch(METHODS[method], *stretch)
 
     def progress(self, rows: Iterable[Any]) -> None:
         for customer, target_id, period_id, run, value, achieved_at, recorded_at, days, *told in rows:
@@ -244,17 +249,21 @@ class _Loading:
         for customer, target_id, run, starts_at, ends_at, met, reached, broken_number in rows:
             runs = self._runs.get((self._customers.get(customer), target_id))
             if runs is not None:
-                runs.append(Run(run, starts_at, ends_at, tuple(met), frozenset(reached), broken_number))
+                runs[run] = Run(run, starts_at, ends_at, tuple(met), frozenset(reached), broken_number)
 
     def standings(self) -> dict[StandingKey, Standing]:
         return {
             key: Standing(
-                tuple(self._stretches[key]),
+                _in_order(self._stretches[key]),
                 MappingProxyType(self._progress[key]),
-                (tuple(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
+                (_in_order(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
             )
             for key, programme in self._programmes.items()
         }
+
+
+def _in_order(numbered: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
+    return tuple(numbered[number] for number in sorted(numbered))
 
 
 # Equal to the StandingKey, and made faster where the row of a customer nobody asked for is looked up too.

@@ -30,13 +30,17 @@ SELECT bucket, organisation_id, customer_id, webhook_endpoint_id, :due_at::times
 
 -- list_completed_periods
 -- Which of these ended periods the customers were told of.
-SELECT n.organisation_id, n.customer_id, n.target_id, n.period_id
+SELECT k.organisation_id, k.customer_id, k.target_id, k.period_id
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
               :period_ids::bigint[])
        AS k (bucket, organisation_id, customer_id, target_id, period_id)
-  JOIN notification AS n
-    ON n.bucket = k.bucket AND n.organisation_id = k.organisation_id AND n.customer_id = k.customer_id
-   AND n.target_id = k.target_id AND n.period_id = k.period_id AND n.name = 'targetPeriodCompleted'
+       -- One by one: while there are few notifications, all of them would be gone through.
+ CROSS JOIN LATERAL (SELECT
+                       FROM notification AS n
+                      WHERE n.bucket = k.bucket AND n.organisation_id = k.organisation_id
+                        AND n.customer_id = k.customer_id AND n.target_id = k.target_id
+                        AND n.period_id = k.period_id AND n.name = 'targetPeriodCompleted'
+                      LIMIT 1) AS told
 
 -- list_notifications
 -- One customer's outbox, oldest first, a page after a number.

@@ -26,51 +26,58 @@ SELECT NULL, NULL, NULL, NULL, organisation_id, test_clock, clock_at, definition
   FROM organisation
  WHERE organisation_id = ANY(:clocks_of::bigint[])
 
--- list_enrolments
--- Every stretch of the standings that a batch touches, in order; a place is the customer's in the three arrays.
-SELECT k.place, e.target_id, e.method, e.starts_at, e.ends_at, e.first_period_number
+-- list_standings
+-- What standings that a batch touches are made of: every stretch, the periods concerned in every run, what a period end
+-- still has to decide, and every run of streaks. In no order; columns that a part has not are null; a place is the
+-- customer's in the three arrays.
+SELECT 'enrolment' AS part, k.place, e.target_id,
+       e.number, e.method, e.starts_at, e.ends_at, e.first_period_number,
+       NULL::bigint AS period_id, NULL::integer AS run, NULL::numeric AS value, NULL::timestamptz AS achieved_at,
+       NULL::timestamptz AS achieved_recorded_at, NULL::date[] AS days, NULL::boolean AS rewarded,
+       NULL::boolean AS forfeited, NULL::boolean AS settled,
+       NULL::integer AS streak_run, NULL::timestamptz AS run_starts_at, NULL::timestamptz AS run_ends_at,
+       NULL::integer[] AS met, NULL::bigint[] AS reached, NULL::integer AS broken_number
   FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
   JOIN enrolment AS e
     ON e.bucket = (:buckets::smallint[])[k.place]
    AND e.organisation_id = (:organisation_ids::bigint[])[k.place]
    AND e.customer_id = (:customer_ids::bigint[])[k.place]
    AND e.target_id = k.target_id
- ORDER BY k.place, e.target_id, e.number
-
--- list_progress
--- The periods that a batch touches, in every run; a place is the customer's in the three arrays.
-SELECT k.place, p.target_id, p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded,
-       p.forfeited, p.settled
-  FROM unnest(:places::integer[], :target_ids::bigint[], :period_ids::bigint[]) AS k (place, target_id, period_id)
+ UNION ALL
+SELECT 'progress', k.place, p.target_id,
+       NULL, NULL, NULL, NULL, NULL,
+       p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled,
+       NULL, NULL, NULL, NULL, NULL, NULL
+  FROM unnest(:touched_places::integer[], :touched_target_ids::bigint[], :touched_period_ids::bigint[])
+       AS k (place, target_id, period_id)
   JOIN progress AS p
     ON p.bucket = (:buckets::smallint[])[k.place]
    AND p.organisation_id = (:organisation_ids::bigint[])[k.place]
    AND p.customer_id = (:customer_ids::bigint[])[k.place]
    AND p.target_id = k.target_id AND p.period_id = k.period_id
-
--- list_awaiting_progress
--- What a period end still has to decide, of standings whose target gives rewards at period end; a place is the
--- customer's in the three arrays.
-SELECT k.place, p.target_id, p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded,
-       p.forfeited, p.settled
-  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
+ UNION ALL
+SELECT 'progress', k.place, p.target_id,
+       NULL, NULL, NULL, NULL, NULL,
+       p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled,
+       NULL, NULL, NULL, NULL, NULL, NULL
+  FROM unnest(:awaiting_places::integer[], :awaiting_target_ids::bigint[]) AS k (place, target_id)
   JOIN progress AS p
     ON p.bucket = (:buckets::smallint[])[k.place]
    AND p.organisation_id = (:organisation_ids::bigint[])[k.place]
    AND p.customer_id = (:customer_ids::bigint[])[k.place]
    AND p.target_id = k.target_id
  WHERE p.awaits_end
-
--- list_runs
--- Every run of the streaks that a batch touches, in order; a place is the customer's in the three arrays.
-SELECT k.place, s.target_id, s.run, s.starts_at, s.ends_at, s.met, s.reached, s.broken_number
-  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
+ UNION ALL
+SELECT 'run', k.place, s.target_id,
+       NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       s.run, s.starts_at, s.ends_at, s.met, s.reached, s.broken_number
+  FROM unnest(:streak_places::integer[], :streak_target_ids::bigint[]) AS k (place, target_id)
   JOIN streak AS s
     ON s.bucket = (:buckets::smallint[])[k.place]
    AND s.organisation_id = (:organisation_ids::bigint[])[k.place]
    AND s.customer_id = (:customer_ids::bigint[])[k.place]
    AND s.target_id = k.target_id
- ORDER BY k.place, s.target_id, s.run
 
 -- find_customer_with_standings
 -- One customer, the organisation's clock and all that is remembered of every target, of one moment: a read needs no
@@ -79,16 +86,16 @@ SELECT c.customer_id, c.external_id, c.mobile, c.email, c.first_name, c.last_nam
        o.test_clock, o.clock_at, o.definitions_version,
        ARRAY(SELECT e
                FROM enrolment AS e
-              WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id AND e.customer_id = c.customer_id
-              ORDER BY e.target_id, e.number) AS enrolments,
+              WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id
+                AND e.customer_id = c.customer_id) AS enrolments,
        ARRAY(SELECT p
                FROM progress AS p
               WHERE p.bucket = c.bucket AND p.organisation_id = c.organisation_id
                 AND p.customer_id = c.customer_id) AS progress,
        ARRAY(SELECT s
                FROM streak AS s
-              WHERE s.bucket = c.bucket AND s.organisation_id = c.organisation_id AND s.customer_id = c.customer_id
-              ORDER BY s.target_id, s.run) AS runs
+              WHERE s.bucket = c.bucket AND s.organisation_id = c.organisation_id
+                AND s.customer_id = c.customer_id) AS runs
   FROM customer AS c
   JOIN organisation AS o
     ON o.organisation_id = c.organisation_id
