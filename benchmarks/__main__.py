@@ -64,12 +64,12 @@ def machine() -> dict[str, str]:
 
 
 def _large(stage: Stage, quick: bool) -> Found:  # noqa: FBT001 -- As all parts are called.
-    """Period ends, then reads and growth on the largest population, which takes long to make."""
+    """Period ends, then reads and growth on the populations that are there; to make them takes long."""
     beside: list[Comparison | Figure] = []
 
-    def reuse(population: Population) -> None:
-        beside.extend(reads.run(stage, quick=quick, population=population))
-        beside.extend(growth.run(stage, quick=quick, large=population))
+    def reuse(made: Sequence[Population]) -> None:
+        beside.extend(reads.run(stage, quick=quick, population=made[-1]))
+        beside.extend(growth.run(stage, quick=quick, made=made))
 
     return [*period_ends.run(stage, quick=quick, reuse=reuse), *beside]
 

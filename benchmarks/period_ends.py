@@ -80,28 +80,31 @@ def run(
     *,
     quick: bool,
     sizes: Sequence[int] | None = None,
-    reuse: Callable[[Population], None] = lambda _: None,
+    reuse: Callable[[Sequence[Population]], None] = lambda _: None,
 ) -> list[Comparison | Figure]:
     """The smaller sizes by pairs, and with requests beside it; the largest once, and in quiet.
 
-    `reuse` is given the largest population before it goes.
+    `reuse` is given all populations, the largest last, before they go.
     """
     *small, large = sizes or ((30_000, 100_000) if quick else (1_000_000, 10_000_000))
     found: list[Comparison | Figure] = []
     peaks = []
-    for customer_count in small:
-        with populated(stage, "seeded", customer_count) as population:
-            comparison, memories = _pairs(population, pairs=3 if quick else PAIRS)
+    with contextlib.ExitStack() as stack:
+        made = []
+        for customer_count in small:
+            population = stack.enter_context(populated(stage, f"seeded_{customer_count}", customer_count))
+            made.append(population)
+            comparison, memories = _pairs(population, pairs=2 if quick else PAIRS)
             found += [
                 comparison,
                 _resumed(population),
                 *_with_others(population, rounds=QUICK_ROUNDS_WITH_OTHERS if quick else ROUNDS_WITH_OTHERS),
             ]
             peaks.append(statistics.median(memory.peak - memory.before for memory in memories))
-    with populated(stage, "seeded", large) as population:
-        comparison, memories = _pairs(population, pairs=1)
-        found += [comparison, _memory(population, memories[0], peaks[0])]
-        reuse(population)
+        made.append(stack.enter_context(populated(stage, f"seeded_{large}", large)))
+        comparison, memories = _pairs(made[-1], pairs=1)
+        found += [comparison, _memory(made[-1], memories[0], peaks[0])]
+        reuse(made)
     return found
 
 

@@ -41,7 +41,7 @@ def run(stage: Stage, *, quick: bool, population: Population | None = None, size
 
 
 def _measure(population: Population, *, quick: bool) -> list[Figure]:
-    rounds, seconds = (3, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
+    rounds, seconds = (1, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     loads = {
         title: Load(kind, population.some(whom), population.path, population.authorization)
         for kind, title, whom in READS

@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -91,11 +93,11 @@ class Stage:
         """Whether `kosminar audit` finds nothing wrong in the database."""
         return self._run(database, "audit", *options).returncode == 0
 
-    def audit_some(self, database: str, organisation_id: int, customer_ids: Iterable[int]) -> None:
-        """Raises where `kosminar audit` finds something wrong with one of these."""
-        for customer_id in customer_ids:
-            if not self.audited(database, "--organisation", organisation_id, "--customer", customer_id):
-                raise RuntimeError(f"{database}: the audit found differences in customer {customer_id}")
+    def audited_some(self, database: str, organisation_id: int, customer_ids: Iterable[int]) -> bool:
+        """Whether `kosminar audit` finds nothing wrong with these, two at a time."""
+        of_customer = partial(self.audited, database, "--organisation", organisation_id, "--customer")
+        with ThreadPoolExecutor(2) as audits:
+            return all(audits.map(of_customer, customer_ids))
 
     def create_organisation(self, database: str = TEMPLATE) -> int:
         """An organisation whose clock stands still, so that a run tomorrow does what a run today does."""
