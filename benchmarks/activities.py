@@ -20,7 +20,7 @@ import httpx2
 from benchmarks.pairs import Comparison, Measured, alternate
 from benchmarks.programmes import programme
 from benchmarks.seed import ACHIEVER, MEMBER, multiply
-from benchmarks.stage import CLOCK, Served, Stage, ask
+from benchmarks.stage import CLOCK, PATIENCE_SECONDS, Served, Stage, ask
 from benchmarks.traffic import Load, send
 
 from kosminar.core.bucket import bucket_of_customer
@@ -137,9 +137,10 @@ class Ours:
 
 def _wait_for_the_last(server: Served) -> None:
     """What wrk leaves because its time is over is worked all the same; a batch of 500 may take seconds."""
-    # The one under way is the one that asks.
-    while "\nkosminar_requests_under_way 1.0\n" not in httpx2.get(f"{server.url}/metrics").text:
-        time.sleep(ASKING_SECONDS)
+    with httpx2.Client(timeout=PATIENCE_SECONDS) as client:
+        # The one under way is the one that asks.
+        while "\nkosminar_requests_under_way 1.0\n" not in client.get(f"{server.url}/metrics").text:
+            time.sleep(ASKING_SECONDS)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kosminar.store.connections import plan_by_key, sharing_types
+from kosminar.store.connections import plan_as_usual, plan_by_key, sharing_types
 from kosminar.store.queries import load
 
 ROWS = "SELECT count(*) FROM unnest($1::reward[])"
@@ -40,6 +40,18 @@ async def test_another_kind_learns_for_itself(database_url: str) -> None:
     assert sum("pg_type" in query for query in asked) == 2
 
 
+PLANNING = ("plan_cache_mode", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+
+# Of each table that is kept by bucket, whose rows they are.
+KEYS = """
+SELECT c.relname, array_agg(a.attname::text) AS key
+  FROM pg_class AS c
+  JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname IN ('bucket', 'organisation_id', 'customer_id')
+ WHERE c.relkind = 'r'
+ GROUP BY c.relname
+HAVING 'bucket' = ANY(array_agg(a.attname))
+"""
+
 # What engine/batch.py asks for, of rows that are kept by bucket.
 OF_A_BATCH = {
     "activities": ("list_known_activities",),
@@ -59,13 +71,7 @@ async def test_a_lane_finds_rows_by_their_key_however_few_there_were_when_it_pla
     query = load(noun)[name]
     connection = await asyncpg.connect(database_url)
     await plan_by_key(connection)
-    bucketed = {
-        row["relname"]
-        for row in await connection.fetch(
-            "SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
-            " WHERE a.attname = 'bucket' AND c.relkind = 'r'"
-        )
-    }
+    bucketed = {row["relname"]: row["key"] for row in await connection.fetch(KEYS)}
 
     await connection.execute(f"PREPARE asked AS {query.text}")
     nothing = ", ".join("NULL" for _ in query.parameters)
@@ -73,9 +79,21 @@ async def test_a_lane_finds_rows_by_their_key_however_few_there_were_when_it_pla
     await connection.close()
 
     looked_up = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") in bucketed]
-    conditions = [node.get("Index Cond", "") for node in looked_up if "Scan" in node["Node Type"]]
-    assert all("bucket" in condition for condition in conditions), conditions
-    assert conditions or query.text.startswith("INSERT")
+    scans = [node for node in looked_up if "Scan" in node["Node Type"]]
+    for scan in scans:
+        assert all(f"{column} =" in scan.get("Index Cond", "") for column in bucketed[scan["Relation Name"]]), scan
+    assert scans or query.text.startswith("INSERT")
+
+
+@pytest.mark.asyncio
+async def test_what_reads_all_definitions_is_planned_as_usual(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await plan_by_key(connection)
+    async with connection.transaction():
+        await plan_as_usual(connection)
+        assert [await connection.fetchval(f"SHOW {name}") for name in PLANNING] == ["auto", "on", "on", "on"]
+    assert [await connection.fetchval(f"SHOW {name}") for name in PLANNING] == ["force_generic_plan", *["off"] * 3]
+    await connection.close()
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,8 @@ SYSTEM_SCOPE = {
     "insert_signing_key": "One key signs for all organisations.",
     "list_signing_keys": "One key signs for all organisations.",
     "list_verifying_keys": "One key signs for all organisations.",
+    "plan_as_usual": "How a connection plans is no organisation's.",
+    "plan_by_key": "How a connection plans is no organisation's.",
     "retire_signing_keys": "One key signs for all organisations.",
     "insert_organisation": "There is no organisation before it.",
     "list_organisations": "The closer looks round everywhere at start.",

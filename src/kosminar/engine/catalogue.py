@@ -12,6 +12,7 @@ from types import MappingProxyType
 from kosminar.core.event import EventName
 from kosminar.core.programme import Programme
 from kosminar.store import programmes, webhook_endpoints
+from kosminar.store.connections import plan_as_usual
 from kosminar.store.queries import Connection
 from kosminar.store.webhook_endpoints import Endpoint
 
@@ -66,6 +67,7 @@ class Catalogues:
         """The catalogue of exactly this version; the caller holds the definitions still."""
         if (known := self.known(organisation_id, version)) is not None:
             return known
+        await plan_as_usual(connection)
         catalogue = Catalogue.of(
             version,
             await programmes.fetch_all(connection, organisation_id),

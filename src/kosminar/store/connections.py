@@ -1,4 +1,4 @@
-"""Connections that are told once, and not one by one, what the rows of our tables look like; and what their loss is.
+"""Connections: told once, and not one by one, what the rows of our tables look like; how they plan; what their loss is.
 
 Whole rows are sent as values of their tables' types (store/sql, `unnest(:rows::fact[])`), and the driver asks the
 database about each such type on each connection that it opens: some forty milliseconds of PostgreSQL's time in all.
@@ -7,9 +7,13 @@ pinned; tests/store/test_connections.py notices when that is gone.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
+
+from kosminar.store.queries import Connection, load
+
+QUERIES: Final = load("connections")
 
 
 def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
@@ -29,13 +33,15 @@ def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
 async def plan_by_key(connection: asyncpg.Connection) -> None:
     """From now on plan each statement once, to find rows by their key: what a batch asks for is a few rows of many.
 
-    Left to itself, PostgreSQL plans anew each time what has several parts, which takes as long as to execute it; and
-    what it plans while a table is empty reads the whole of it, also when it has grown (ADR-0028).
+    Left to itself, PostgreSQL plans what loads standings anew each time, which takes as long as to execute it; and what
+    it plans while a table is empty reads the whole of it, also when it has grown (ADR-0028).
     """
-    await connection.execute(
-        "SET plan_cache_mode = force_generic_plan; "
-        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
-    )
+    await QUERIES["plan_by_key"].run(connection)
+
+
+async def plan_as_usual(connection: Connection) -> None:
+    """Until the transaction ends: for what reads all there is of something, where another plan is better."""
+    await QUERIES["plan_as_usual"].run(connection)
 
 
 def was_lost(error: BaseException) -> bool:
