@@ -18,6 +18,9 @@ from tests.engine.receiver import Received, Receiver, Reply, always
 from kosminar.engine.outbound import ANSWER_BYTES_MAX, Answer, Sender, allowed, reachable
 
 LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+# Two of this machine's own. Everything else that runs here listens on 127.0.0.1, and may do so on the very port that is
+# to be dead, or to be one's own on both.
+ONE, OTHER = "127.0.0.2", "127.0.0.3"
 NO_ADDRESS = "the name has no address that may be reached"
 
 
@@ -124,12 +127,10 @@ async def test_a_name_with_private_addresses_of_either_family_is_refused_and_the
 
 @pytest.mark.asyncio
 async def test_of_several_addresses_only_those_that_may_be_reached_are_tried() -> None:
-    async with Receiver(host="127.0.0.1") as private, Receiver(host="127.0.0.2", port=private.port) as open_one:
-        names = Names(["127.0.0.1", "fd00::1", "127.0.0.2"])
+    async with Receiver(host=ONE) as private, Receiver(host=OTHER, port=private.port) as open_one:
+        names = Names([ONE, "fd00::1", OTHER])
 
-        answer = await post(
-            f"http://brand.example:{private.port}/", networks=[ip_network("127.0.0.2/32")], resolve=names
-        )
+        answer = await post(f"http://brand.example:{private.port}/", networks=[ip_network(OTHER)], resolve=names)
 
     assert answer.status == 200
     assert (private.connection_count, open_one.connection_count) == (0, 1)
@@ -137,8 +138,8 @@ async def test_of_several_addresses_only_those_that_may_be_reached_are_tried() -
 
 @pytest.mark.asyncio
 async def test_when_the_first_address_is_dead_the_next_one_is_tried() -> None:
-    async with Receiver(host="127.0.0.2") as receiver:
-        names = Names(["127.0.0.1", "127.0.0.2"])
+    async with Receiver(host=OTHER) as receiver:
+        names = Names([ONE, OTHER])
 
         answer = await post(f"http://brand.example:{receiver.port}/", resolve=names)
 
@@ -148,12 +149,10 @@ async def test_when_the_first_address_is_dead_the_next_one_is_tried() -> None:
 @pytest.mark.asyncio
 async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to() -> None:
     """Rebinding: the name server tells the checker one address and would tell the connector another."""
-    async with Receiver(host="127.0.0.2") as checked, Receiver(host="127.0.0.1", port=checked.port) as other:
-        names = Names(["127.0.0.2"], ["127.0.0.1"])
+    async with Receiver(host=ONE) as checked, Receiver(host=OTHER, port=checked.port) as other:
+        names = Names([ONE], [OTHER])
 
-        answer = await post(
-            f"http://brand.example:{checked.port}/hook", networks=[ip_network("127.0.0.2/32")], resolve=names
-        )
+        answer = await post(f"http://brand.example:{checked.port}/hook", networks=[ip_network(ONE)], resolve=names)
 
     assert answer.status == 200
     assert names.asked == [("brand.example", checked.port)]
