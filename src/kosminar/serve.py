@@ -26,6 +26,8 @@ from kosminar.wiring import open_database, open_house
 
 # How long requests under way and what the writer accepted may still take once no more are let in.
 SHUTDOWN_SECONDS: Final = 30
+# An idle writer takes no time to finish, but not none; nobody who is in a hurry notices.
+IDLE_SECONDS: Final = 0.1
 # Longer than the minute for which proxies commonly keep idle connections to us: whoever sends a request on a connection
 # that we are closing cannot know whether it was read.
 KEEP_ALIVE_SECONDS: Final = 75
@@ -111,13 +113,9 @@ class _Server(uvicorn.Server):
         seconds = SHUTDOWN_SECONDS - (now - (self._closed_at or now))
         finishing = asyncio.create_task(self._house.writer.finish())
         hurried = asyncio.create_task(self._hurried.wait())
-        await asyncio.wait(
-            # An idle writer takes no time, but not none.
-            {finishing, hurried},
-            timeout=max(seconds, 1),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        await asyncio.wait({finishing, hurried}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
+        await asyncio.wait({finishing}, timeout=IDLE_SECONDS)
         if not finishing.done():
             LOG.error("changes_given_up")
             self._house.writer.give_up()
@@ -162,6 +160,8 @@ async def serve(
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            # Nothing of the application begins or ends with it; a second signal would cut its end off with a trace.
+            lifespan="off",
         )
         server = _Server(config, house, partial(ready, house))
         with server.heeding_signals():

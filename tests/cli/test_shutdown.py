@@ -409,3 +409,5 @@ async def test_the_drain_serves_on_says_so_and_is_skipped_by_ctrl_c(database_url
 
     assert [(one.status_code, one.headers["Connection"]) for one in (ready, alive)] == [(503, "close"), (200, "close")]
     assert [line["drain_seconds"] for line in process.log if line["event"] == "stopping"] == [600, 0]
+    # In a hurry too, an idle server has nothing to give up and nothing to complain of.
+    assert {line["level"] for line in process.log if line["event"] != "stopping_hurried"} == {"info"}
