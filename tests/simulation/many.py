@@ -52,7 +52,7 @@ def work(told: Connection) -> None:
     # Sent to all of us at once where somebody loses patience; the machine is to be taken down in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with Machine() as machine, suppress(EOFError):
+    with Machine() as machine, suppress(EOFError, BrokenPipeError):
         # Whose harness has gone ends here too, and takes its machine down.
         while (seed := told.recv()) is not None:
             told.send(live(machine, seed))
