@@ -52,7 +52,7 @@ overload: .venv/.kosminar ## Measure ten times the sustainable load, and look fo
 bench: .venv/.kosminar ## Measure everything against its yardstick and bring docs/performance.md up to date; half an hour
 	.venv/bin/python -m benchmarks
 
-bench-quick: .venv/.kosminar ## The same with smaller sizes, in five minutes; ONLY=writes is one part. The page is left alone
+bench-quick: .venv/.kosminar ## The same with smaller sizes, in four minutes; ONLY=writes is one part. The page is left alone
 	.venv/bin/python -m benchmarks --quick $(if $(ONLY),--only $(ONLY))
 
 soak: .venv/.kosminar ## Load one server for an hour, watch its memory, audit at the end; SOAK_MINUTES=2 tries it
