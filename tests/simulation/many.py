@@ -52,10 +52,12 @@ def work(told: Connection) -> None:
     # Sent to all of us at once where somebody loses patience; the machine is to be taken down in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with Machine() as machine, suppress(EOFError, BrokenPipeError):
+    with Machine() as machine, suppress(EOFError):
         # Whose harness has gone ends here too, and takes its machine down.
         while (seed := told.recv()) is not None:
-            told.send(live(machine, seed))
+            report = live(machine, seed)
+            with suppress(BrokenPipeError):
+                told.send(report)
     told.close()
 
 
