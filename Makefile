@@ -17,10 +17,10 @@ demo: .venv/.kosminar ## Serve a seeded brand with a test clock until Ctrl-C
 test: .venv/.development ## Run the tests; TESTS=tests/core runs some of them
 	@.venv/bin/pytest -n 4 --dist worksteal -m "not long" $(TESTS)
 
-history: .venv/.development ## Live all customers' eighteen months of real purchases; `make test` takes a quarter of them
+history: .venv/.development ## Live all customers' eighteen months of real purchases; `make test` takes a twelfth of them
 	@.venv/bin/pytest -n 0 -m long tests/cdnow
 
-simulate: .venv/.development ## Live many bad days: SEEDS=1000 or 100-199, SEED=7, WORKERS=2
+simulate: .venv/.development ## Live twenty seeds of bad days, `make test` lives eight; SEEDS=1000 or 100-199, SEED=7, WORKERS=2
 	@.venv/bin/python -m tests.simulation
 
 check: .venv/.development ## Format, lint, types, layers and tests: what must pass before a change lands
