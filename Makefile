@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test history simulate check format timing fuzz audit-packages overload bench bench-quick soak openapi clean
+.PHONY: help demo test history simulate faults faults-page check format timing fuzz audit-packages overload bench bench-quick soak openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -22,6 +22,12 @@ history: .venv/.development ## Live all customers' eighteen months of real purch
 
 simulate: .venv/.development ## Live twenty seeds of bad days, `make test` lives eight; SEEDS=1000 or 100-199, SEED=7, WORKERS=2
 	@.venv/bin/python -m tests.simulation
+
+faults: .venv/.development ## Break each line of tests/faults.toml in a copy: its test must fail. ONLY=courier, WORKERS=2
+	@.venv/bin/python -m tests.faults
+
+faults-page: .venv/.development ## Refresh the tables of docs/reliability.md and the list of parts from tests/faults.toml
+	@.venv/bin/python -m tests.faults.page
 
 check: .venv/.development ## Format, lint, types, layers and tests: what must pass before a change lands
 	.venv/bin/ruff format --check
