@@ -139,6 +139,11 @@ class Office:
                 wall=now,
             )
 
+    async def remove(self, endpoint: int, now: datetime) -> None:
+        async with self.pool.acquire() as connection, connection.transaction():
+            await endpoints.remove(connection, self.key(endpoint), wall=now)
+        await endpoints.park_removed(self.pool, endpoints.Steps(), self.key(endpoint))
+
     async def set_state(self, endpoint: int, state: str) -> None:
         await self.pool.execute(
             "UPDATE webhook_endpoint SET state = $2 WHERE webhook_endpoint_id = $1", endpoint, state

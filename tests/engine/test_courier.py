@@ -655,7 +655,7 @@ async def test_what_was_removed_meanwhile_gets_nothing_again(office, receiver, w
         await other.execute("SELECT 1 FROM customer WHERE customer_id = 1 FOR UPDATE")
         recovering = asyncio.create_task(endpoints.recover(pool, Steps(), office.key(endpoint), wall(), now=wall()))
         await waiting_for_a_lock(pool)
-        await endpoints.remove(pool, Steps(), office.key(endpoint), wall=wall())
+        await office.remove(endpoint, wall())
         await transaction.commit()
         with pytest.raises(EndpointRemoved):
             await recovering
@@ -673,7 +673,7 @@ async def test_a_removal_waits_for_what_is_being_started_again_and_parks_that_to
         transaction = other.transaction()
         await transaction.start()
         await deliveries.resend(other, office.organisation_id, endpoint, 1, 1, wall())
-        removing = asyncio.create_task(endpoints.remove(pool, Steps(), office.key(endpoint), wall=wall()))
+        removing = asyncio.create_task(office.remove(endpoint, wall()))
         await waiting_for_a_lock(pool)
         await transaction.commit()
         await removing

@@ -355,6 +355,7 @@ def test_a_request_is_shown_without_its_headers_and_body() -> None:
         caller=Caller(1, "ana", {}),
         version=Version.V1,
         method="POST",
+        path="/v1/activities",
         organisation_ids=(1,),
         ids={},
         query={},

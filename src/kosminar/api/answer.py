@@ -12,6 +12,7 @@ from kosminar.core.decoder import encode
 from kosminar.core.errors import Code, Complaint
 
 JSON: Final = "application/json"
+BAD_REQUEST: Final = 400
 PROBLEM_JSON: Final = "application/problem+json"
 
 
@@ -27,6 +28,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     # What was wrong, of a refusal: for the log line and the counts.
     codes: tuple[Code, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return self.status >= BAD_REQUEST
 
 
 def envelope(

@@ -1,17 +1,20 @@
-"""`Idempotency-Key` on every POST: the same request again is answered with what came of it the first time (decision 6).
+"""`Idempotency-Key` on every operation that changes something: one key, one answer (decision 6, ADR-0039).
 
-A key belongs to the caller who used it. The answer is kept in the transaction of the change wherever there is one
-transaction: by the writer for what is asked of a customer, by the operation itself for the rest. A request that was
-cut off between the change and its answer therefore finds the answer, and not the change, when it is repeated; one that
-was cut off before finds neither and is worked. Two at once follow each other under the customer's or the key's lock.
-Signing in is no change and belongs to nobody yet, so the token operations keep nothing.
+A key belongs to the caller who used it. The answer that was kept first is the answer: a request that comes to another
+one later has changed nothing. It is kept in the transaction of the change wherever there is one transaction:
+by the writer for what is asked of a customer, by `change_once` for the rest. A request that was cut off between the
+change and its answer therefore finds the answer, and not the change, when it is repeated; one that was cut off before
+finds neither and runs. What takes several transactions keeps what it has begun, and a repeat goes on with that.
+Signing in is no change and belongs to no caller yet, so the token operations keep nothing.
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from kosminar.api.answer import Answer
 from kosminar.api.operation import Call, Operation, Refused
@@ -21,7 +24,7 @@ from kosminar.core.decoder import decode, encode
 from kosminar.core.errors import Code, Complaint, invalid
 from kosminar.engine.change import Kept, KeptOutcome, Outcome
 from kosminar.store import idempotency
-from kosminar.store.idempotency import IdempotencyKey
+from kosminar.store.idempotency import BEGUN, WHOLE, IdempotencyKey
 from kosminar.store.queries import Connection
 
 if TYPE_CHECKING:
@@ -31,34 +34,53 @@ HEADER: Final = "idempotency-key"
 REPLAYED: Final = {"Idempotent-Replayed": "true"}
 KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
-WHOLE: Final = 0
-"""Where the whole answer is kept; the items of a request that has many are kept from 1 on."""
-
 CONFLICT, SERVER_ERROR = 409, 500
-# What was not worked, or not to the end: a repeat is to work it. A kept refusal is as final as any other answer.
+# What did not run, or not to the end: a repeat is to run it. A refusal is kept like any other answer, also one that
+# depended on the state of that moment: if it turned into a success later, the caller could not know which it was.
 NOT_KEPT: Final = frozenset({401, 403, 408, 413, 415, 429})
 
 
-async def answer_once(house: "House", operation: Operation, call: Call) -> Answer:
+class SameKey:
+    """Requests under one key follow each other within this process, so that those that wait hold no connection.
+
+    Between processes the rows of the key decide.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[IdempotencyKey, asyncio.Lock] = WeakValueDictionary()
+
+    def alone(self, key: IdempotencyKey) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+
+async def answer_once(house: "House", same_key: SameKey, operation: Operation, call: Call) -> Answer:
     """The operation's answer; under a key that was used for this request before, that answer."""
-    if operation.method != "POST" or operation.resource is None or HEADER not in call.headers:
+    if not operation.takes_key or HEADER not in call.headers:
         return await operation.function(house, call)
     key, request_hash = _key(call), _request_hash(operation, call)
-    async with house.pool.acquire() as connection:
-        first = await idempotency.claim(connection, key, request_hash, now=house.wall())
-        if first != request_hash:
-            raise Refused(Complaint.of(Code.IDEMPOTENCY_KEY_REUSED), status=CONFLICT)
-        known = await idempotency.find_result(connection, key, WHOLE)
-    if known is not None:
-        return replace(_read(known), headers=REPLAYED)
+    async with same_key.alone(key):
+        async with house.pool.acquire() as connection:
+            first = await idempotency.claim(connection, key, request_hash, now=house.wall())
+            if first != request_hash:
+                raise Refused(Complaint.of(Code.IDEMPOTENCY_KEY_REUSED), status=CONFLICT)
+            known = await idempotency.find_result(connection, key, WHOLE)
+        if known is not None:
+            return _replayed(known)
+        return await _work(house, operation, replace(call, key=key), key)
+
+
+async def _work(house: "House", operation: Operation, call: Call, key: IdempotencyKey) -> Answer:
+    """The answer that was kept first: ours, unless another process was faster."""
     try:
-        answer = await operation.function(house, replace(call, key=key))
+        answer = await operation.function(house, call)
     except Refused as refused:
         answer = in_shape(operation.path, refused)
-    if answer.final and answer.status < SERVER_ERROR and answer.status not in NOT_KEPT:
-        async with house.pool.acquire() as connection:
-            await idempotency.insert_results(connection, [(key, WHOLE, _written(answer))])
-    return answer
+    if not _lasting(answer):
+        return answer
+    written = _written(answer)
+    async with house.pool.acquire() as connection:
+        counts = await idempotency.keep_first(connection, key, WHOLE, written)
+    return answer if counts == written else _replayed(counts)
 
 
 def kept(call: Call, render: Callable[[Any], Answer]) -> Kept | None:
@@ -85,20 +107,50 @@ def item_of(outcome: Outcome, render: Callable[[Any], dict[str, Any]]) -> Any:
     return decode(outcome.result.encode()) if isinstance(outcome, KeptOutcome) else render(outcome)
 
 
-async def repeated(connection: Connection, call: Call) -> Answer | None:
-    """First thing in an operation's own transaction: what came of the request before; a repeat waits here for us."""
+async def change_once(
+    house: "House", call: Call, work: Callable[[Connection], Awaitable[Answer]], *, number: int = WHOLE
+) -> Answer:
+    """An operation's own transaction: the change and its answer are committed together, and under a key once.
+
+    What `work` refuses has changed nothing, and is kept too. `number` is BEGUN where something is left to do after the
+    commit: a repeat finds the answer, and does what is left.
+    """
+    async with house.pool.acquire() as connection, connection.transaction():
+        if (earlier := await repeated(connection, call, number)) is not None:
+            return earlier
+        try:
+            # A savepoint: a refusal half-way leaves no change, and is kept all the same.
+            async with connection.transaction():
+                answer = await work(connection)
+        except Refused as refused:
+            answer = in_shape(call.path, refused)
+        return await keep(connection, call, answer, number)
+
+
+async def repeated(connection: Connection, call: Call, number: int = WHOLE) -> Answer | None:
+    """First in an operation's own transaction: the answer of the request before; a repeat waits here for us."""
     if call.key is None:
         return None
     await idempotency.hold(connection, call.key)
-    known = await idempotency.find_result(connection, call.key, WHOLE)
+    known = await idempotency.find_result(connection, call.key, number)
     return None if known is None else _read(known)
 
 
-async def keep(connection: Connection, call: Call, answer: Answer) -> Answer:
-    """Last thing in an operation's own transaction."""
-    if call.key is not None:
-        await idempotency.insert_results(connection, [(call.key, WHOLE, _written(answer))])
+async def begun(connection: Connection, call: Call) -> bool:
+    """Whether an operation of several transactions has been judged, and only has to go on."""
+    return call.key is not None and await idempotency.find_result(connection, call.key, BEGUN) is not None
+
+
+async def keep(connection: Connection, call: Call, answer: Answer, number: int = WHOLE) -> Answer:
+    """Last in an operation's own transaction, which began with `repeated`."""
+    if call.key is not None and _lasting(answer):
+        first = await idempotency.insert_results(connection, [(call.key, number, _written(answer))])
+        assert first, "an operation that judges under the row of its key is the first to keep an answer"
     return answer
+
+
+def _lasting(answer: Answer) -> bool:
+    return answer.final and answer.status < SERVER_ERROR and answer.status not in NOT_KEPT
 
 
 def _key(call: Call) -> IdempotencyKey:
@@ -113,7 +165,8 @@ def _key(call: Call) -> IdempotencyKey:
 def _request_hash(operation: Operation, call: Call) -> bytes:
     """Everything that decides what the request means; of the headers, only those that name an organisation."""
     return _digest(
-        operation.path,
+        # A POST by its path alone, as keys of earlier releases have it.
+        operation.path if operation.method == "POST" else f"{operation.method} {operation.path}",
         *(f"{name}={value}" for name, value in sorted(call.ids.items())),
         *call.names.values(),
         *(f"{name}={value}" for name, value in sorted(call.query.items())),
@@ -139,3 +192,7 @@ def _written(answer: Answer) -> str:
 def _read(text: str) -> Answer:
     read: Any = decode(text.encode())
     return Answer(int(read["status"]), read["body"].encode(), media_type=read["mediaType"])
+
+
+def _replayed(text: str) -> Answer:
+    return replace(_read(text), headers=REPLAYED)

@@ -155,20 +155,16 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     if operation.prefixed and operation.resource is not None:
         parameters += _SCOPE_PARAMETERS
-    if _takes_key(operation):
+    if operation.takes_key:
         parameters.append(_IDEMPOTENCY_KEY)
     return parameters
-
-
-def _takes_key(operation: Operation) -> bool:
-    return operation.method == "POST" and operation.resource is not None
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
     statuses = {*operation.statuses, 400, HEADERS_TOO_LARGE, 500, 503}
     if operation.resource is not None:
         statuses |= {401, 403, TOO_MANY}
-    if _takes_key(operation):
+    if operation.takes_key:
         statuses.add(CONFLICT)
     if operation.request is not None:
         statuses |= {TOO_SLOW, TOO_LARGE, UNSUPPORTED}

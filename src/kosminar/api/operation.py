@@ -26,6 +26,7 @@ Schema: TypeAlias = Mapping[str, Any]
 """A JSON schema, draft 2020-12, as OpenAPI 3.1 takes it. `{"$ref": "#/components/schemas/Complaint"}` and the like work."""
 
 PREFIXED: Final = ("/targetGroups", "/users", "/oauth")
+CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM: Final = "application/x-www-form-urlencoded"
 PATH_ID_MAX: Final = 2**63 - 1
 PATH_ID_DIGITS_MAX: Final = len(str(PATH_ID_MAX))
@@ -58,6 +59,8 @@ class Call:
     caller: Caller
     version: Version
     method: str
+    # The operation's, as its row has it.
+    path: str
     # The caller's own, or those that the scope headers name: several only where the operation is `plural`.
     organisation_ids: tuple[int, ...]
     ids: Mapping[str, int]
@@ -134,6 +137,11 @@ class Operation:
     def prefixed(self) -> bool:
         """Whether the path answers under the prefixes (decision 1)."""
         return self.path.startswith(PREFIXED)
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an Idempotency-Key is honoured (decision 6): wherever a known caller may change something."""
+        return self.method in CHANGING and self.resource is not None
 
     @cached_property
     def operation_id(self) -> str:

@@ -13,7 +13,7 @@ from litestar.types import Receive, Scope
 from kosminar.api import scope as scopes
 from kosminar.api.answer import Answer
 from kosminar.api.authentication import Authenticator, permit
-from kosminar.api.idempotency import answer_once
+from kosminar.api.idempotency import SameKey, answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
 from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body
@@ -55,6 +55,7 @@ class Reception:
         self._house = house
         self._authenticator = Authenticator(house)
         self._rate_limit = RateLimit(house.settings.rate_limit_per_minute)
+        self._same_key = SameKey()
         self._body_seconds = body_seconds
 
     async def answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
@@ -64,7 +65,7 @@ class Reception:
         scope["state"]["operation"] = operation
         try:
             call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
-            return await answer_once(self._house, operation, call)
+            return await answer_once(self._house, self._same_key, operation, call)
         except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
             return answer_to(error, path=operation.path)
 
@@ -98,6 +99,7 @@ class Reception:
             caller=caller,
             version=version,
             method=operation.method,
+            path=operation.path,
             organisation_ids=organisation_ids,
             ids=ids,
             names=names,

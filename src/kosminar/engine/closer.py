@@ -26,7 +26,8 @@ from kosminar.engine.batch import Wall
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
-from kosminar.store import clocks, period_ends, programmes, standings, webhook_endpoints
+from kosminar.store import clocks, idempotency, period_ends, programmes, standings, webhook_endpoints
+from kosminar.store.idempotency import BEGUN, IdempotencyKey
 from kosminar.store.period_ends import BrokenStreaks, PeriodEnd
 from kosminar.store.queries import Connection
 
@@ -87,18 +88,22 @@ class Closer:
             now = await self._now(connection, organisation_id)
             await self._work_through(connection, organisation_id, now)
 
-    async def advance(self, organisation_id: int, to: datetime) -> datetime:
+    async def advance(self, organisation_id: int, to: datetime, *, key: IdempotencyKey | None = None) -> datetime:
         """Move a test clock forward, due instant by due instant, each committed (decision 34).
 
-        To the instant it shows, there is nothing to do but what a call that was cut off has left. Raises NoTestClock,
-        and PeriodEndsFailed when all others are done.
+        To the instant it shows, there is nothing to do but what a call that was cut off has left. Under a key it is
+        judged once: a repeat goes on, also when another call has moved the clock past that instant since (ADR-0039).
+        Raises NoTestClock, and PeriodEndsFailed when all others are done.
         """
         async with self._alone(organisation_id, wait=True) as connection:
             assert connection is not None, "who waits gets it"
             state = await clocks.fetch(connection, organisation_id)
-            if not state.test_clock or to < state.clock_at:
+            begun = key is not None and await idempotency.find_result(connection, key, BEGUN) is not None
+            if not begun and (not state.test_clock or to < state.clock_at):
                 raise NoTestClock
-            await self._work_through(connection, organisation_id, to)
+            if key is not None and not begun:
+                await idempotency.insert_results(connection, [(key, BEGUN, to.isoformat())])
+            await self._work_through(connection, organisation_id, max(to, state.clock_at))
             return to
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ endpoint comes, goes and changes its events only while no batch is under way (de
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,11 @@ from typing import Final
 
 import asyncpg
 
+from kosminar.core.decoder import encode
 from kosminar.core.endpoint import ENDPOINT_COUNT_MAX
-from kosminar.store import deliveries, programmes, webhook_endpoints
+from kosminar.store import deliveries, idempotency, programmes, webhook_endpoints
 from kosminar.store.deliveries import FROM_THE_START, DeliveryPlace, EndpointKey
+from kosminar.store.idempotency import BEGUN, IdempotencyKey
 from kosminar.store.queries import Connection
 from kosminar.store.standings import EVERY_BUCKET
 from kosminar.store.webhook_endpoints import Endpoint, EndpointState
@@ -130,39 +133,80 @@ async def resume(pool: asyncpg.Pool, steps: Steps, endpoint: EndpointKey, *, now
                 after = await deliveries.make_some_due(connection, endpoint, bucket, after=after, now=now)
 
 
-async def recover(pool: asyncpg.Pool, steps: Steps, endpoint: EndpointKey, since: datetime, *, now: datetime) -> int:
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """How far a recovery has come: the buckets before `bucket` are done, and in it what comes up to `after`."""
+
+    bucket: int = 0
+    after: DeliveryPlace = FROM_THE_START
+    count: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.bucket == len(EVERY_BUCKET)
+
+    def then(self, count: int, after: DeliveryPlace | None) -> "_Recovery":
+        if after is None:
+            return _Recovery(self.bucket + 1, FROM_THE_START, self.count + count)
+        return _Recovery(self.bucket, after, self.count + count)
+
+    def written(self) -> str:
+        return encode([self.bucket, *self.after, self.count]).decode()
+
+    @staticmethod
+    def read(text: str) -> "_Recovery":
+        bucket, customer_id, number, count = json.loads(text)
+        return _Recovery(bucket, DeliveryPlace(customer_id, number), count)
+
+
+async def recover(
+    pool: asyncpg.Pool,
+    steps: Steps,
+    endpoint: EndpointKey,
+    since: datetime,
+    *,
+    now: datetime,
+    key: IdempotencyKey | None = None,
+) -> int:
     """Send every notification created since then that the endpoint subscribes to and did not get; how many those are.
 
-    Cut off, it can be called again. Raises deliveries.EndpointRemoved.
+    Cut off, it can be called again: under a key it goes on where it stood and counts all of them, without one it begins
+    again. Raises deliveries.EndpointRemoved.
     """
-    count = 0
-    for bucket in EVERY_BUCKET:
-        after: DeliveryPlace | None = FROM_THE_START
-        while after is not None:
-            async with steps.step(pool) as connection:
-                found, after = await deliveries.recover_some(connection, endpoint, bucket, since, after=after, now=now)
-            count += found
-    return count
+    recovery = _Recovery()
+    while not recovery.over:
+        async with steps.step(pool) as connection, connection.transaction():
+            if key is not None:
+                await idempotency.hold(connection, key)
+                known = await idempotency.find_result(connection, key, BEGUN)
+                recovery = recovery if known is None else _Recovery.read(known)
+                if recovery.over:
+                    break
+            count, after = await deliveries.recover_some(
+                connection, endpoint, recovery.bucket, since, after=recovery.after, now=now
+            )
+            recovery = recovery.then(count, after)
+            if key is not None:
+                await idempotency.save_progress(connection, key, recovery.written())
+    return recovery.count
 
 
-async def remove(pool: asyncpg.Pool, steps: Steps, endpoint: EndpointKey, *, wall: datetime) -> None:
-    """What waits is parked once no batch writes for the endpoint any more. Cut off, the housekeeper parks the rest.
+async def remove(connection: Connection, endpoint: EndpointKey, *, wall: datetime) -> None:
+    """In the caller's transaction; `park_removed` afterwards. Cut off before, the housekeeper parks what waits.
 
     Raises UnknownEndpoint.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        await change(
-            connection,
-            endpoint.organisation_id,
-            endpoint.webhook_endpoint_id,
-            lambda was: replace(was, state=EndpointState.REMOVED, reason=REMOVED),
-            wall=wall,
-        )
-    await park_removed(pool, steps, endpoint)
+    await change(
+        connection,
+        endpoint.organisation_id,
+        endpoint.webhook_endpoint_id,
+        lambda was: replace(was, state=EndpointState.REMOVED, reason=REMOVED),
+        wall=wall,
+    )
 
 
 async def park_removed(pool: asyncpg.Pool, steps: Steps, endpoint: EndpointKey) -> None:
-    """What waits for an endpoint that was removed is waited for no longer."""
+    """What waits for an endpoint that was removed is parked, once no batch writes for it any more."""
     async with steps.step(pool) as connection:
         buckets = await deliveries.list_buckets(connection, endpoint)
     for bucket in buckets:

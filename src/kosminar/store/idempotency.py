@@ -12,6 +12,12 @@ from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("idempotency")
 
+WHOLE, BEGUN = 0, 1
+"""The places of a request's whole answer, and of what a request of several transactions has begun.
+
+A request of many items keeps those from 1 on.
+"""
+
 
 class IdempotencyKey(NamedTuple):
     """An organisation's key, in the bucket of its hash."""
@@ -58,6 +64,23 @@ async def insert_results(connection: Connection, results: Sequence[tuple[Idempot
         results=[result for _, _, result in results],
     )
     return written == f"INSERT 0 {len(results)}"
+
+
+async def keep_first(connection: Connection, key: IdempotencyKey, number: int, result: str) -> str:
+    """Outside a transaction: keep the result unless another was kept before; the one that counts."""
+    counts: str | None = await QUERIES["keep_idempotency_result"].value(
+        connection, **key._asdict(), number=number, result=result
+    )
+    if counts is None:
+        # Another process committed one after this statement had begun.
+        counts = await find_result(connection, key, number)
+    assert counts is not None, "there is one now"
+    return counts
+
+
+async def save_progress(connection: Connection, key: IdempotencyKey, progress: str) -> None:
+    """In the transaction of a step, under `hold`: how far the request has come, in place of how far it had."""
+    await QUERIES["save_idempotency_progress"].run(connection, **key._asdict(), number=BEGUN, progress=progress)
 
 
 async def purge(connection: Connection, *, bucket: int, created_before: datetime) -> int:

@@ -11,7 +11,7 @@ from kosminar.api.answer import Answer, envelope, refusal
 from kosminar.api.compat import target_group_schemas as schemas
 from kosminar.api.compat.dates import first_day, last_day, last_instant, milliseconds, twins
 from kosminar.api.compat.definitions import read_definition
-from kosminar.api.idempotency import keep, repeated
+from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Parameter, Refused
 from kosminar.core.access import Level, Resource
 from kosminar.core.clock import clock_now
@@ -24,6 +24,7 @@ from kosminar.core.programme import Target
 from kosminar.core.reward import RewardDefinition
 from kosminar.engine.house import House
 from kosminar.store import clocks, programmes
+from kosminar.store.idempotency import BEGUN
 from kosminar.store.queries import Connection
 
 UNKNOWN: Final = Complaint.of(Code.UNKNOWN_TARGET_GROUP)
@@ -35,10 +36,9 @@ async def post_target_group(house: House, call: Call) -> Answer:
     definition, complaints = read_definition(body, await house.zones.of(call.organisation_id))
     if complaints:
         return refusal(*complaints)
-    async with house.pool.acquire() as connection, connection.transaction():
+
+    async def create(connection: Connection) -> Answer:
         await programmes.lock_definitions(connection, call.organisation_id)
-        if (earlier := await repeated(connection, call)) is not None:
-            return earlier
         taken = await programmes.find_taken_names(connection, call.organisation_id, definition)
         if any(taken):
             paths = [path for path, is_taken in zip(("name", "targets[0].name"), taken, strict=True) if is_taken]
@@ -54,7 +54,9 @@ async def post_target_group(house: House, call: Call) -> Answer:
         )
         stored = await programmes.find(connection, call.organisation_id, target_group_id)
         assert stored is not None, "inserted in this transaction"
-        return await keep(connection, call, envelope(shown(stored, change.at), status=201))
+        return envelope(shown(stored, change.at), status=201)
+
+    return await change_once(house, call, create)
 
 
 async def list_target_groups(house: House, call: Call) -> Answer:
@@ -83,7 +85,8 @@ async def get_target_group(house: House, call: Call) -> Answer:
 async def delete_target_group(house: House, call: Call) -> Answer:
     """Deactivate: nothing counts any more, ended periods are paid, the running one is not (decision 28)."""
     organisation_id, target_group_id = call.organisation_id, call.ids["targetGroupId"]
-    async with house.pool.acquire() as connection, connection.transaction():
+
+    async def deactivate(connection: Connection) -> Answer:
         await programmes.lock_definitions(connection, organisation_id)
         stored = await programmes.find(connection, organisation_id, target_group_id)
         if stored is None or not stored.active:
@@ -97,9 +100,13 @@ async def delete_target_group(house: House, call: Call) -> Answer:
             now=change.at,
             version=change.version,
         )
-    # After the commit, because it forfeits through the writer, whose batches see the deactivation only then.
-    await house.closer.settle(organisation_id)
-    return envelope(data=True)
+        return envelope(data=True)
+
+    answer = await change_once(house, call, deactivate, number=BEGUN)
+    if not answer.refused:
+        # After the commit, because it forfeits through the writer, whose batches see the deactivation only then.
+        await house.closer.settle(organisation_id)
+    return answer
 
 
 def shown(stored: DefinedProgramme, now: datetime) -> dict[str, Any]:

@@ -26,7 +26,7 @@ async def advance_clock(house: House, call: Call) -> Answer:
     to = fields.instant("to", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
     try:
-        now = await house.closer.advance(call.organisation_id, to)
+        now = await house.closer.advance(call.organisation_id, to, key=call.key)
     except NoTestClock:
         raise Refused(Complaint.of(Code.NO_TEST_CLOCK), status=409) from None
     return native({"now": now, "status": "ready"})

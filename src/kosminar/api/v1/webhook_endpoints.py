@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native, problem
-from kosminar.api.idempotency import keep, repeated
-from kosminar.api.known import require_customer
+from kosminar.api.idempotency import begun, change_once
+from kosminar.api.known import only_known_endpoints, require_customer, require_endpoint
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, path_id, refuse_faults
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
@@ -34,10 +34,11 @@ from kosminar.core.errors import MESSAGES, Code, Complaint, invalid
 from kosminar.core.event import EventName
 from kosminar.core.webhook import secret_text
 from kosminar.engine import endpoints
-from kosminar.engine.endpoints import SECRET_BYTES, NewEndpoint, TooManyEndpoints, UnknownEndpoint
+from kosminar.engine.endpoints import SECRET_BYTES, NewEndpoint, TooManyEndpoints
 from kosminar.engine.house import House
 from kosminar.store import deliveries, notifications, webhook_endpoints
-from kosminar.store.deliveries import Delivery, DeliveryPlace, EndpointKey, EndpointRemoved
+from kosminar.store.deliveries import Delivery, DeliveryPlace, EndpointKey
+from kosminar.store.idempotency import BEGUN
 from kosminar.store.notifications import Notification
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey
@@ -62,14 +63,15 @@ async def create_endpoint(house: House, call: Call) -> Answer:
     )
     refuse_faults(fields.faults)
     secret = os.urandom(SECRET_BYTES)
-    async with house.pool.acquire() as connection, connection.transaction():
-        if (earlier := await repeated(connection, call)) is not None:
-            return earlier
+
+    async def create(connection: Connection) -> Answer:
         try:
             made = await endpoints.create(connection, call.organisation_id, new, secret=secret, wall=house.wall())
         except TooManyEndpoints:
             raise Refused(invalid("", f"An organisation has at most {ENDPOINT_COUNT_MAX} webhook endpoints")) from None
-        return await keep(connection, call, native({**shown(made), "secret": secret_text(secret)}, status=201))
+        return native({**shown(made), "secret": secret_text(secret)}, status=201)
+
+    return await change_once(house, call, create)
 
 
 async def list_endpoints(house: House, call: Call) -> Answer:
@@ -82,7 +84,7 @@ async def list_endpoints(house: House, call: Call) -> Answer:
 async def get_endpoint(house: House, call: Call) -> Answer:
     """One endpoint, with how its deliveries fare."""
     async with house.pool.acquire() as connection:
-        return native(shown(await _require(connection, call)))
+        return native(shown(await require_endpoint(connection, call)))
 
 
 async def change_endpoint(house: House, call: Call) -> Answer:
@@ -102,26 +104,29 @@ async def change_endpoint(house: House, call: Call) -> Answer:
             return endpoints.activated(endpoint, now=now)
         return endpoint if state is None else replace(endpoint, state=state, reason=None)
 
-    async with house.pool.acquire() as connection, connection.transaction():
-        try:
-            endpoint = await endpoints.change(
-                connection, call.organisation_id, call.ids["endpointId"], changed, wall=now
-            )
-        except UnknownEndpoint:
-            raise _unknown() from None
-    if state is EndpointState.ACTIVE:
+    async def change(connection: Connection) -> Answer:
+        with only_known_endpoints():
+            return native(shown(await endpoints.change(connection, *_key(call), changed, wall=now)))
+
+    answer = await change_once(house, call, change, number=BEGUN)
+    if not answer.refused and state is EndpointState.ACTIVE:
         await endpoints.resume(house.pool, house.endpoint_steps, _key(call), now=now)
         house.courier.nudge()
-    return native(shown(endpoint))
+    return answer
 
 
 async def delete_endpoint(house: House, call: Call) -> Answer:
     """Gone for good; what waited for it is parked. Rewards that it was to hand over stay pending until reported."""
-    try:
-        await endpoints.remove(house.pool, house.endpoint_steps, _key(call), wall=house.wall())
-    except UnknownEndpoint:
-        raise _unknown() from None
-    return native({"state": EndpointState.REMOVED})
+
+    async def remove(connection: Connection) -> Answer:
+        with only_known_endpoints():
+            await endpoints.remove(connection, _key(call), wall=house.wall())
+        return native({"state": EndpointState.REMOVED})
+
+    answer = await change_once(house, call, remove, number=BEGUN)
+    if not answer.refused:
+        await endpoints.park_removed(house.pool, house.endpoint_steps, _key(call))
+    return answer
 
 
 async def rotate_secret(house: House, call: Call) -> Answer:
@@ -130,26 +135,22 @@ async def rotate_secret(house: House, call: Call) -> Answer:
     overlap = timedelta(hours=fields.whole_number("overlapHours", minimum=0, maximum=OVERLAP_HOURS_MAX))
     refuse_faults(fields.faults)
     secret, now = os.urandom(SECRET_BYTES), house.wall()
-    async with house.pool.acquire() as connection, connection.transaction():
-        if (earlier := await repeated(connection, call)) is not None:
-            return earlier
-        try:
-            endpoint = await endpoints.change(
-                connection,
-                call.organisation_id,
-                call.ids["endpointId"],
-                lambda was: endpoints.with_new_secret(was, secret, now=now, overlap=overlap),
-                wall=now,
-            )
-        except UnknownEndpoint:
-            raise _unknown() from None
-        return await keep(connection, call, native({**shown(endpoint), "secret": secret_text(secret)}))
+
+    def rotated(was: Endpoint) -> Endpoint:
+        return endpoints.with_new_secret(was, secret, now=now, overlap=overlap)
+
+    async def rotate(connection: Connection) -> Answer:
+        with only_known_endpoints():
+            endpoint = await endpoints.change(connection, *_key(call), rotated, wall=now)
+        return native({**shown(endpoint), "secret": secret_text(secret)})
+
+    return await change_once(house, call, rotate)
 
 
 async def try_endpoint(house: House, call: Call) -> Answer:
     """Send a signed `webhookTest` now, whatever the state; what came of it is the answer, and recorded nowhere."""
     async with house.pool.acquire() as connection:
-        endpoint = await _require(connection, call)
+        endpoint = await require_endpoint(connection, call)
     async with house.endpoint_tests.alone(endpoint.webhook_endpoint_id) as alone:
         if not alone:
             raise Refused(Complaint.of(Code.TOO_MANY_REQUESTS), status=429, headers=RETRY_AFTER)
@@ -168,7 +169,7 @@ async def list_deliveries(house: House, call: Call) -> Answer:
     if state == "delivered" and customer_id is None:
         raise Refused(invalid("customerId", "is required where state is delivered"))
     async with house.pool.acquire() as connection:
-        await _require(connection, call)
+        await require_endpoint(connection, call)
         found = await deliveries.list_page(
             connection,
             call.organisation_id,
@@ -185,23 +186,19 @@ async def list_deliveries(house: House, call: Call) -> Answer:
 
 async def resend(house: House, call: Call) -> Answer:
     """Send one notification once more, whatever came of it before; it takes its turn by its number."""
-    async with house.pool.acquire() as connection:
-        endpoint = await _require(connection, call)
-        try:
-            there = await deliveries.resend(
-                connection,
-                call.organisation_id,
-                endpoint.webhook_endpoint_id,
-                call.ids["customerId"],
-                call.ids["number"],
-                house.wall(),
-            )
-        except EndpointRemoved:
-            raise _unknown() from None
-    if not there:
-        return problem(404, Code.UNKNOWN_NOTIFICATION, MESSAGES[Code.UNKNOWN_NOTIFICATION])
+    customer_id, number = call.ids["customerId"], call.ids["number"]
+
+    async def start_again(connection: Connection) -> Answer:
+        await require_endpoint(connection, call)
+        with only_known_endpoints():
+            there = await deliveries.resend(connection, *_key(call), customer_id, number, house.wall())
+        if not there:
+            return problem(404, Code.UNKNOWN_NOTIFICATION, MESSAGES[Code.UNKNOWN_NOTIFICATION])
+        return native({"status": "waiting"})
+
+    answer = await change_once(house, call, start_again)
     house.courier.nudge()
-    return native({"status": "waiting"})
+    return answer
 
 
 async def recover(house: House, call: Call) -> Answer:
@@ -210,11 +207,11 @@ async def recover(house: House, call: Call) -> Answer:
     since = fields.instant("since", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
     async with house.pool.acquire() as connection:
-        await _require(connection, call)
-    try:
-        count = await endpoints.recover(house.pool, house.endpoint_steps, _key(call), since, now=house.wall())
-    except EndpointRemoved:
-        raise _unknown() from None
+        if not await begun(connection, call):
+            await require_endpoint(connection, call)
+    with only_known_endpoints():
+        steps, now = house.endpoint_steps, house.wall()
+        count = await endpoints.recover(house.pool, steps, _key(call), since, now=now, key=call.key)
     house.courier.nudge()
     return native({"count": count})
 
@@ -234,19 +231,8 @@ async def list_notifications(house: House, call: Call) -> Answer:
 # ---------------------------------------------------------------- parts
 
 
-async def _require(connection: Connection, call: Call) -> Endpoint:
-    endpoint = await webhook_endpoints.find(connection, call.organisation_id, call.ids["endpointId"])
-    if endpoint is None:
-        raise _unknown()
-    return endpoint
-
-
 def _key(call: Call) -> EndpointKey:
     return EndpointKey(call.organisation_id, call.ids["endpointId"])
-
-
-def _unknown() -> Refused:
-    return Refused(Complaint.of(Code.UNKNOWN_ENDPOINT), status=404)
 
 
 def _connections(fields: Fields) -> int | None:

@@ -34,6 +34,26 @@ SELECT *
               :results::text[])
     ON CONFLICT (bucket, organisation_id, key_hash, number) DO NOTHING
 
+-- keep_idempotency_result
+-- The result that was kept first, this one or an earlier one; no row where another is committed at this moment.
+  WITH kept AS (
+INSERT INTO idempotency_result (bucket, organisation_id, key_hash, number, result)
+VALUES (:bucket, :organisation_id, :key_hash, :number, :result)
+    ON CONFLICT (bucket, organisation_id, key_hash, number) DO NOTHING
+RETURNING result)
+SELECT result
+  FROM kept
+ UNION ALL
+SELECT result
+  FROM idempotency_result
+ WHERE bucket = :bucket AND organisation_id = :organisation_id AND key_hash = :key_hash AND number = :number
+
+-- save_idempotency_progress
+-- The one result that is written again: how far a request of several steps has come.
+INSERT INTO idempotency_result (bucket, organisation_id, key_hash, number, result)
+VALUES (:bucket, :organisation_id, :key_hash, :number, :progress)
+    ON CONFLICT (bucket, organisation_id, key_hash, number) DO UPDATE SET result = excluded.result
+
 -- purge_idempotency_keys
 -- System scope: old keys of every organisation; their results go with them.
 DELETE FROM idempotency_key
