@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test history simulate faults faults-page check format timing fuzz audit-packages overload bench bench-quick soak openapi clean
+.PHONY: help demo test history simulate faults faults-page check format timing fuzz hostile audit-packages overload bench bench-quick soak openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -47,6 +47,9 @@ fuzz: .venv/.development ## Fuzz the API for long, from its own document; FUZZ_E
 
 timing: .venv/.development ## Compare how long unknown and foreign ids take, by medians of 1,000 calls
 	TIMING_CALLS=1000 .venv/bin/pytest tests/security/test_indistinguishable.py -k takes_the_time
+
+hostile: .venv/.development ## Show what hostile requests take of the event loop and of memory, as in docs/security.md
+	@.venv/bin/pytest -n 0 -q -s tests/security -k hostile | grep -E '^ *[0-9.]+ (ms|MiB)  |passed|failed|^E  '
 
 # --strict, because a package that the index knows no advisories of is otherwise passed over as if it were clean.
 audit-packages: .venv/.development ## Look the pinned packages up among the known vulnerabilities

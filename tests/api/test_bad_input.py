@@ -218,6 +218,9 @@ async def test_what_is_no_json_or_of_the_wrong_type_is_refused_everywhere(cast: 
         for body in bodies:
             response = await post(cast, operation, body)
             case = (key_of(operation), body[:80])
+            if len(body) > operation.body_bytes_max(LIMIT):
+                assert (response.status_code, code_of(response)) == (413, 390008), case
+                continue
             assert response.status_code == 400, case
             assert code_of(response) == ("invalid_request" if form else 300004), case
     assert await snapshot(cast.acme.house) == before
@@ -226,8 +229,9 @@ async def test_what_is_no_json_or_of_the_wrong_type_is_refused_everywhere(cast: 
 async def test_a_body_over_the_limit_or_of_another_type_is_refused_everywhere(cast: Cast) -> None:
     before = await snapshot(cast.acme.house)
     for operation in WITH_BODY:
-        big = b" " * (LIMIT + 1)
-        assert code_of(await post(cast, operation, big)) == 390008, key_of(operation)
+        longest = operation.body_bytes_max(LIMIT)
+        assert code_of(await post(cast, operation, b" " * longest)) != 390008, key_of(operation)
+        assert code_of(await post(cast, operation, b" " * (longest + 1))) == 390008, key_of(operation)
         content_type = FORM if operation.media_types != (FORM,) else "application/json"
         good = json.dumps(GOOD[key_of(operation)]).encode()
         for headers in ({"Content-Type": content_type}, {"Content-Encoding": "gzip"}):
@@ -419,7 +423,7 @@ FORMS = [
     ({"grant_type": "password"}, "unsupported_grant_type"),
     ({"grant_type": "client_credentials"}, "invalid_client"),
     ({"grant_type": "client_credentials", "client_id": "a\0", "client_secret": "b"}, "invalid_client"),
-    ({"grant_type": "client_credentials", "client_id": "a" * 100_000, "client_secret": "b"}, "invalid_client"),
+    ({"grant_type": "client_credentials", "client_id": "a" * 8_000, "client_secret": "b"}, "invalid_client"),
     ({"grant_type": "client_credentials", "client_id": "\U0001f3c3", "client_secret": "\u0661"}, "invalid_client"),
     ({str(n): "1" for n in range(21)}, "invalid_request"),
 ]

@@ -143,7 +143,7 @@ async def until(true) -> None:
 @pytest.mark.parametrize(("path", "shape"), [("/v3/oauth/token/generate", "envelope"), ("/oauth/token", "envelope")])
 async def test_a_body_that_does_not_come_in_time_is_a_408(house, path: str, shape: str) -> None:
     async with serving(build_app(house, body_seconds=0.2)) as wire:
-        line = await wire.open(written("POST", path, "Content-Length: 100000"))
+        line = await wire.open(written("POST", path, "Content-Length: 8000"))
         dripping = asyncio.create_task(drip(line))
         heard = await line.hear()
         dripping.cancel()

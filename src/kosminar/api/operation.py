@@ -29,6 +29,11 @@ PREFIXED: Final = ("/targetGroups", "/users", "/oauth")
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM: Final = "application/x-www-form-urlencoded"
 PATH_ID_MAX: Final = 2**63 - 1
+# Of an operation without a caller: a key, a secret and room around them. A stranger may send one on each connection
+# that may be open, and together they must be little.
+STRANGER_BODY_BYTES_MAX: Final = 8 * 1024
+# Of an operation on one thing: all its texts at their longest, escaped, and much that we ignore.
+PLAIN_BODY_BYTES_MAX: Final = 1024 * 1024
 PATH_ID_DIGITS_MAX: Final = len(str(PATH_ID_MAX))
 
 
@@ -129,6 +134,8 @@ class Operation:
     patterns: Mapping[str, str] = field(default_factory=dict)
     # Answers for several organisations at once: OTHER with two ids, or ALL.
     plural: bool = False
+    # Takes many things in one body, which may be as long as the operator allows.
+    bulk: bool = False
     media_types: tuple[str, ...] = (JSON,)
     about: str = ""
     examples: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +155,12 @@ class Operation:
         """Its name in the document and wherever requests are counted."""
         module = self.function.__module__.removeprefix("kosminar.api.")
         return f"{module.replace('.', '_')}_{self.function.__name__}"
+
+    def body_bytes_max(self, allowed: int) -> int:
+        """The longest body in bytes, where the operator allows so many: what the operation can need and no more."""
+        if self.resource is None:
+            return min(allowed, STRANGER_BODY_BYTES_MAX)
+        return allowed if self.bulk else min(allowed, PLAIN_BODY_BYTES_MAX)
 
     @property
     def version(self) -> Version:

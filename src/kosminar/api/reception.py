@@ -92,7 +92,7 @@ class Reception:
                 headers,
                 receive,
                 media_types=operation.media_types,
-                bytes_max=self._house.settings.body_bytes_max,
+                bytes_max=operation.body_bytes_max(self._house.settings.body_bytes_max),
                 seconds_max=None if body_has_come(scope) else self._body_seconds,
             )
         return Call(

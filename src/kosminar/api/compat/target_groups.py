@@ -266,6 +266,7 @@ OPERATIONS: Final = (
         statuses=(201, 400),
         about=schemas.ABOUT_CREATE,
         examples=schemas.EXAMPLES,
+        bulk=True,
     ),
     Operation(
         method="GET",

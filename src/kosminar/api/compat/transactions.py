@@ -128,5 +128,6 @@ OPERATIONS: Final = (
         response=RECORDED,
         statuses=(200, 400),
         query=CUSTOMER_QUERY,
+        bulk=True,
     ),
 )

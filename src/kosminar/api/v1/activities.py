@@ -138,5 +138,6 @@ OPERATIONS: Final = (
             "properties": {"results": {"type": "array", "items": RESULT}},
         },
         statuses=(200, 400),
+        bulk=True,
     ),
 )

@@ -131,5 +131,6 @@ OPERATIONS: Final = (
         request=REQUEST,
         response=RESPONSE,
         statuses=(200, 400),
+        bulk=True,
     ),
 )
