@@ -20,6 +20,8 @@ from tests.faults.rows import ROOT, Fault, RowError, chosen, read_rows
 from tests.faults.tree import copy_tree, run_tests
 from tests.faults.trial import Outcome, try_one, unsound
 
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 SECONDS_MAX = 300
 """For one fault. The slowest takes a tenth of it on two idle cores."""
 
@@ -33,24 +35,24 @@ def main() -> int:
     if not faults:
         print(f"No row has {os.environ['ONLY']!r} in its promise, part, test, file or line.")
         return 2
-    worker_count = int(os.environ.get("WORKERS") or os.cpu_count() or 1)
+    worker_count = max(1, int(os.environ.get("WORKERS") or os.cpu_count() or 1))
     # Not below a folder that is closed to others: some tests run programs as another user.
     folder = Path(tempfile.mkdtemp(prefix="kosminar-faults-"))
     folder.chmod(0o755)
     try:
         return asyncio.run(run(faults, folder, worker_count, float(os.environ.get("FAULT_SECONDS") or SECONDS_MAX)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         print("Ended before all faults were tried.")
         return 130
     finally:
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 async def run(faults: list[Fault], folder: Path, worker_count: int, seconds: float) -> int:
     began = time.monotonic()
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_at_first_signal()
     base = folder / "base"
     copy_tree(ROOT, base)
     if not await unbroken_tree_passes(faults, base, worker_count, seconds):
@@ -61,6 +63,15 @@ async def run(faults: list[Fault], folder: Path, worker_count: int, seconds: flo
     for fault in missed:
         print(f"NOT CAUGHT: {fault.name}\n    by {fault.test}")
     return 1 if missed else 0
+
+
+def end_at_first_signal() -> None:
+    """Later signals change nothing: a terminal and make may send two, and what is taken down is not to be left half-way."""
+    task = asyncio.current_task()
+    assert task is not None
+    waiting = [task]
+    for number in ENDING_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, lambda: waiting and waiting.pop().cancel())
 
 
 async def unbroken_tree_passes(faults: Iterable[Fault], base: Path, worker_count: int, seconds: float) -> bool:

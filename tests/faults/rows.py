@@ -96,23 +96,32 @@ def chosen(faults: Iterable[Fault], only: str) -> list[Fault]:
 
 def apply(fault: Fault, tree: Path) -> None:
     """Break the tree. Raises RowError where a line does not stand once, or where what comes of it is no Python."""
-    for edit in fault.edits:
-        path = tree / edit.file
-        broken = broken_text(edit, path)
-        if path.suffix == ".py":
-            try:
-                compile(broken, edit.file, "exec")
-            except SyntaxError as error:
-                raise RowError(f"{edit.file} as broken is no Python: {error}") from error
-        path.write_text(broken, encoding="utf-8")
+    for file, text in broken_texts(fault, tree).items():
+        path = tree / file
+        path.write_text(text, encoding="utf-8")
         # Compiled code is told from stale code by the second and the size, and a line may be broken within both.
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
             compiled.unlink()
 
 
-def broken_text(edit: Edit, path: Path) -> str:
+def broken_texts(fault: Fault, tree: Path) -> dict[str, str]:
+    """Each file of the fault with all edits of it, one after another. Raises RowError as `apply` does."""
+    texts: dict[str, str] = {}
+    for edit in fault.edits:
+        text = texts.get(edit.file) or (tree / edit.file).read_text(encoding="utf-8")
+        texts[edit.file] = broken_text(edit, text)
+    for file, text in texts.items():
+        if file.endswith(".py"):
+            try:
+                compile(text, file, "exec")
+            except SyntaxError as error:
+                raise RowError(f"{file} as broken is no Python: {error}") from error
+    return texts
+
+
+def broken_text(edit: Edit, text: str) -> str:
     """The file's text with that edit."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text.splitlines()
     index = position(edit, [line.strip() for line in lines])
     indentation = lines[index][: len(lines[index]) - len(lines[index].lstrip())]
     lines[index : index + 1] = [f"{indentation}{line}" for line in edit.broken.splitlines()]

@@ -20,6 +20,8 @@ from kosminar.store.embedded import open_embedded
 GRACE_SECONDS = 30
 """For pytest to take its servers down after SIGINT."""
 
+POLL_SECONDS = 0.05
+
 SKIPPED = {"build", ".hypothesis"}
 KEPT = {".ci", ".gitignore"}
 
@@ -70,13 +72,17 @@ async def run_tests(tree: Path, tests: list[str], *options: str, seconds: float)
 
 
 async def end(process: asyncio.subprocess.Process, *, grace_seconds: float) -> None:
-    """Nothing of the run stays: pytest is asked first, because it takes its servers down; then all of it is killed."""
+    """Nothing of the run stays: its group is asked first, as by Ctrl-C, to take its servers down; then it is killed."""
+    directories = set()
     if process.returncode is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(TimeoutError):
+        directories = _data_directories(process.pid)
+        with contextlib.suppress(TimeoutError, ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
             async with asyncio.timeout(grace_seconds):
                 await process.wait()
-    directories = _data_directories(process.pid)
+                while _members(process.pid):
+                    await asyncio.sleep(POLL_SECONDS)
+    directories |= _data_directories(process.pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
@@ -84,15 +90,24 @@ async def end(process: asyncio.subprocess.Process, *, grace_seconds: float) -> N
         await asyncio.to_thread(_remove, directory)
 
 
-def _data_directories(group: int) -> list[Path]:
-    """The data directories that processes of that group still use: each holds the lock file of one."""
-    found = set()
+def _members(group: int) -> list[Path]:
+    """The group's processes that live. One that has ended and was not collected yet has no command line."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.getpgid(int(entry.name)) == group:
-                links = [descriptor.readlink() for descriptor in (entry / "fd").iterdir()]
-                found |= {link.parent for link in links if link.name == "users.lock"}
-    return sorted(found)
+            if os.getpgid(int(entry.name)) == group and (entry / "cmdline").read_bytes():
+                found.append(entry)
+    return found
+
+
+def _data_directories(group: int) -> set[Path]:
+    """The data directories that processes of that group use: each holds the lock file of one."""
+    found = set()
+    for member in _members(group):
+        with contextlib.suppress(OSError):
+            links = [descriptor.readlink() for descriptor in (member / "fd").iterdir()]
+            found |= {link.parent for link in links if link.name == "users.lock"}
+    return found
 
 
 def _remove(directory: Path) -> None:

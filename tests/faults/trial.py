@@ -62,8 +62,9 @@ def unsound(tests: list[str], ran: Run) -> list[str]:
         for event in ran.events
         if event["outcome"] != "passed"
     ]
-    seen = {event["test"].partition("[")[0] for event in ran.events}
-    wrong += [f"{test} was not run" for test in tests if test.partition("[")[0] not in seen]
+    cases = {event["test"] for event in ran.events}
+    ran_at_all = cases | {case.partition("[")[0] for case in cases}
+    wrong += [f"{test} was not run" for test in tests if test not in ran_at_all]
     if ran.exit_code != 0 and not wrong:
         wrong.append("the tests took too long" if ran.exit_code is None else f"pytest ended with {ran.exit_code}")
     return wrong
