@@ -14,6 +14,8 @@ from kosminar.core.errors import Code, Complaint
 JSON: Final = "application/json"
 BAD_REQUEST: Final = 400
 PROBLEM_JSON: Final = "application/problem+json"
+# Complaints that one answer lists. A request can have tens of thousands of faults; a hundred show what they are like.
+COMPLAINT_COUNT_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,11 @@ TITLES: Final = {
 
 
 def _codes(complaints: Sequence[Complaint]) -> tuple[Code, ...]:
-    return tuple(complaint.code for complaint in complaints)
+    return tuple(complaint.code for complaint in complaints[:COMPLAINT_COUNT_MAX])
 
 
 def _listed(complaints: Sequence[Complaint]) -> list[dict[str, Any]] | None:
-    return [{"code": int(c.code), "message": c.message} for c in complaints] or None
+    shown = list(complaints[:COMPLAINT_COUNT_MAX])
+    if left := len(complaints) - len(shown):
+        shown.append(Complaint.of(Code.INVALID_INPUT, f"{left} more faults are not listed; correct these first."))
+    return [{"code": int(c.code), "message": c.message} for c in shown] or None

@@ -29,7 +29,7 @@ NOT_STORED: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 async def generate_token(house: "House", call: Call) -> Answer:
     """POST /oauth/token/generate: key and secret in, token out."""
-    fields = call.fields()
+    fields = await call.fields()
     key = fields.text("key", max_length=KEY_LENGTH_MAX)
     secret = fields.text("secret", max_length=SECRET_LENGTH_MAX)
     refuse_faults(fields.faults)

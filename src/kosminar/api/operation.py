@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kosminar.api.answer import JSON, Answer
 from kosminar.core.access import Caller, Level, Resource
-from kosminar.core.decoder import Fields, MalformedBody, decode
+from kosminar.core.decoder import Fields, Json, MalformedBody, decoding
 from kosminar.core.errors import Complaint, invalid
 from kosminar.core.period import Fault
 from kosminar.store.idempotency import IdempotencyKey
+from kosminar.store.turns import in_turns
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -87,10 +88,17 @@ class Call:
         assert len(self.organisation_ids) == 1, "a plural operation reads organisation_ids"
         return self.organisation_ids[0]
 
-    def fields(self) -> Fields:
+    async def json(self) -> Json:
+        """The body's value. Others are answered while a long body is decoded."""
+        try:
+            return await in_turns(decoding(self.body))
+        except MalformedBody as error:
+            raise Refused(malformed(error)) from None
+
+    async def fields(self) -> Fields:
         """The fields of a body that must be one JSON object."""
         try:
-            return Fields.of(decode(self.body))
+            return Fields.of(await self.json())
         except MalformedBody as error:
             raise Refused(malformed(error)) from None
 

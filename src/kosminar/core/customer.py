@@ -206,7 +206,7 @@ def register(
 
 
 def _text(value: object, length_max: int) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > length_max:
+    if not isinstance(value, str) or len(value) > length_max or not value.strip():
         raise ValueError(f"must be text of 1 to {length_max} characters")
     if _UNSTORABLE.search(value):
         raise ValueError("must not contain the character NUL or half of a surrogate pair")

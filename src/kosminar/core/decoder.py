@@ -3,10 +3,11 @@
 Owns the way from a request's bytes to checked values, and from values to an answer's bytes. Numbers stay exact: an
 integer is an int, everything else a Decimal, never a float. What PostgreSQL cannot store or two parsers would read
 differently is refused here, so that nothing behind has to think of it. Knows no operation and no error code: a body
-that is no JSON raises, faults in its fields are collected. Hostile bodies: tests/core/test_decoder.py.
+that is no JSON raises, faults in its fields are collected. A long body is decoded in steps, none of which takes long
+(ADR-0033). Hostile bodies: tests/core/test_decoder.py; what a step takes: tests/security/test_hostile_clients.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -22,12 +23,21 @@ from kosminar.core.period import Fault
 Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that yields wherever it may be left for a while, and returns what it came to."""
 
 # Deeper than any request of ours by far, and shallower than any parser's stack.
 NESTING_MAX = 32
-# Of a decimal, as written and as its exponent moves it. Far more than any amount has, and little enough that ten
+# Of a number, as written and as its exponent moves it. Far more than any amount has, and little enough that ten
 # characters such as 1e-99999999 can neither slow a later step down nor overflow PostgreSQL's numeric.
 DIGITS_MAX = 1_000
+# Texts, numbers, lists and so on. A thousand activities with a hundred attributes each are 106,002; every one costs a
+# microsecond or more before anybody knows what it is for, and 4 MiB have room for two million.
+VALUE_COUNT_MAX = 120_000
+# Of a body that is parsed in one step; of a longer one its members and items are parsed one by one.
+PIECE_BYTES_MAX = 64 * 1024
+# What finding and keeping a part takes, in bytes that could be parsed meanwhile.
+PART_BYTES = 32
 
 # What a reader answers beside a fault, so that the other fields can still be read. Never used for anything.
 UNREAD_AT: Final = datetime(period.YEAR_MIN, 1, 1, tzinfo=UTC)
@@ -40,27 +50,43 @@ class MalformedBody(ValueError):
 
 def decode(body: bytes) -> Json:
     """The JSON value in a request's bytes, read strictly and exactly; raises MalformedBody for anything else."""
+    return finished(decoding(body))
+
+
+def decoding(body: bytes) -> Steps[Json]:
+    """`decode` in steps of a few milliseconds: between two of them a server can do something else."""
     if not body.strip():
         raise MalformedBody("must not be empty")
-    structure = _without_strings(body)
-    # Before parsing: the parser recurses.
+    structure = yield from _structure(body)
+    # Before parsing: the parser recurses, and stops for nothing.
+    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") >= VALUE_COUNT_MAX:
+        raise MalformedBody(_TOO_MANY)
     if _nesting(structure) > NESTING_MAX:
         raise MalformedBody(f"must not be nested deeper than {NESTING_MAX} levels")
-    try:
-        value: Json = _DECODER.decode(body)
-    except UnicodeDecodeError:
-        raise MalformedBody("must be UTF-8") from None
-    except msgspec.ValidationError:
-        raise MalformedBody(_TOO_LONG) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedBody(f"must be JSON: {str(error).removeprefix('JSON is malformed: ')}") from None
+    yield
+    if _LONGER_NUMBER in structure.translate(_NUMBERS_AS_ZEROS):
+        raise MalformedBody(_TOO_LONG)
+    yield
+    counts = _Counts()
+    short = len(body) <= PIECE_BYTES_MAX
+    value = yield from _parsed(body if short else body.lstrip(_BLANKS), counts, nul=b"\\u0000" in body)
     # A colon outside strings belongs to one member each. Names given twice are one member after parsing.
-    if _member_count(value) < structure.count(b":"):
+    if counts.members < structure.count(b":"):
         raise MalformedBody("must not name a field twice in one object")
     # A raw NUL is no JSON; an escaped one is, but PostgreSQL's text cannot hold it.
-    if b"\\u0000" in body and any("\0" in text for text in _texts(value)):
+    if counts.nul:
         raise MalformedBody("must not contain the character NUL")
     return value
+
+
+def finished(steps: Steps[T]) -> T:
+    """What the steps come to, for callers that nothing else waits for."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def encode(value: object) -> bytes:
@@ -201,19 +227,35 @@ class Fields:
         return found
 
 
-_TOO_LONG: Final = "must not contain a number of thousands of digits"
+_TOO_LONG: Final = f"must not contain a number of more than {DIGITS_MAX} digits"
+_TOO_MANY: Final = f"must not hold more than {VALUE_COUNT_MAX} values"
+_BLANKS: Final = b" \t\r\n"
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NUMBERS_AS_ZEROS: Final = bytes.maketrans(b"123456789.eE+-", b"0" * 14)
+_LONGER_NUMBER: Final = b"0" * (DIGITS_MAX + 1)
 
 
-def _without_strings(body: bytes) -> bytes:
-    # Once escaped backslashes and then escaped quotes are gone, every second part between quotes is a string. Four
+def _structure(body: bytes) -> Steps[bytes]:
+    """What stands outside strings."""
+    # Once escaped backslashes and then escaped quotes are gone, every second part between quotes is a string. A few
     # passes in C: a regular expression took longer than the parser. A string without end reaches to the body's end.
-    return b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    yield
+    # Names are strings too, and each has two quotes.
+    if unescaped.count(b'"') > 4 * VALUE_COUNT_MAX:
+        raise MalformedBody(_TOO_MANY)
+    structure = b"".join(unescaped.split(b'"')[::2])
+    yield
+    return structure
 
 
 def _nesting(structure: bytes) -> int:
-    return max(accumulate(map(_STEP.__getitem__, structure.translate(None, _NO_BRACKETS))), default=0)
+    brackets = structure.translate(None, _NO_BRACKETS)
+    # More of them close than open.
+    if len(brackets) > 2 * VALUE_COUNT_MAX:
+        raise MalformedBody(_TOO_MANY)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def _number(text: str) -> Decimal:
@@ -221,42 +263,89 @@ def _number(text: str) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         raise MalformedBody(_TOO_LONG) from None
-    if len(text) > DIGITS_MAX or not -DIGITS_MAX < number.adjusted() < DIGITS_MAX:
+    if not -DIGITS_MAX < number.adjusted() < DIGITS_MAX:
         raise MalformedBody(_TOO_LONG)
     return number
 
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_number)
+_OBJECT_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-def _member_count(value: Json) -> int:
-    count = 0
+class _Counts:
+    """What was found in the pieces of a body."""
+
+    __slots__ = ("bytes_since_yield", "members", "nul")
+
+    def __init__(self) -> None:
+        self.members = 0
+        self.nul = False
+        self.bytes_since_yield = 0
+
+
+def _parsed(body: bytes | msgspec.Raw, counts: _Counts, *, nul: bool) -> Steps[Json]:
+    """The value of a body or of a part of it; of a long object or list part by part."""
+    text = memoryview(body)
+    length, first = len(text), bytes(text[:1])
+    value: Json
+    if length > PIECE_BYTES_MAX and first == b"{":
+        named = _decoded(_OBJECT_DECODER, body, whole=False)
+        yield
+        value = {}
+        for name, part in named.items():
+            _look_through(name, counts, nul=nul)
+            value[name] = yield from _parsed(part, counts, nul=nul)
+        counts.members += len(value)
+    elif length > PIECE_BYTES_MAX and first == b"[":
+        parts = _decoded(_ARRAY_DECODER, body, whole=False)
+        yield
+        value = []
+        for part in parts:
+            value.append((yield from _parsed(part, counts, nul=nul)))
+    else:
+        value = _decoded(_DECODER, body, whole=length <= PIECE_BYTES_MAX)
+        _look_through(value, counts, nul=nul)
+        counts.bytes_since_yield += length + PART_BYTES
+        if counts.bytes_since_yield > PIECE_BYTES_MAX:
+            counts.bytes_since_yield = 0
+            yield
+    return value
+
+
+def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes | msgspec.Raw, *, whole: bool) -> T:
+    try:
+        return decoder.decode(body)
+    except UnicodeDecodeError:
+        raise MalformedBody("must be UTF-8") from None
+    except msgspec.ValidationError:
+        # What `_number` raises comes out as this.
+        raise MalformedBody(_TOO_LONG) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        reason = str(error).removeprefix("JSON is malformed: ")
+        # Of a part, the place is not the one in the body.
+        raise MalformedBody(f"must be JSON: {reason if whole else reason.partition(' (byte')[0]}") from None
+
+
+def _look_through(value: Json, counts: _Counts, *, nul: bool) -> None:
+    """Counts the members of all objects within; with `nul`, looks into all texts too."""
     left = [value]
     while left:
         value = left.pop()
         if isinstance(value, dict):
-            count += len(value)
+            counts.members += len(value)
             left.extend(value.values())
+            if nul:
+                left.extend(value)
         elif isinstance(value, list):
             left.extend(value)
-    return count
-
-
-def _texts(value: Json) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _texts(item)
+        elif nul and isinstance(value, str) and "\0" in value:
+            counts.nul = True
 
 
 def _text(value: Json, max_length: int) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > max_length:
+    if not isinstance(value, str) or len(value) > max_length or not value.strip():
         raise ValueError(f"must be text of 1 to {max_length} characters")
     return value
 

@@ -62,9 +62,9 @@ def read_event_names(value: Any) -> frozenset[str]:
     known = {name.value for name in EventName}
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise ValueError("must be an array of event names; leave it out for every event")
-    unknown = sorted(set(value) - known)
-    if unknown:
-        raise ValueError(f"must not name {unknown[0][:100]!r}; the events are {', '.join(sorted(known))}")
+    unknown = min(set(value) - known, default=None)
+    if unknown is not None:
+        raise ValueError(f"must not name {unknown[:100]!r}; the events are {', '.join(sorted(known))}")
     if len(set(value)) < len(value):
         raise ValueError("must not name an event twice")
     return frozenset(value)

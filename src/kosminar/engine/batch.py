@@ -46,6 +46,7 @@ from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
 from kosminar.store.rewards import AcceptedReport, Reward, RewardGivenTwice
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
+from kosminar.store.turns import each_in_turns
 
 Wall = Callable[[], datetime]
 
@@ -66,7 +67,8 @@ async def work(
     async with connection.transaction():
         batch = await _lock(connection, requests, wall=wall, catalogues=catalogues)
         await _load(connection, batch, requests)
-        outcomes = [_decide(batch, request) for request in requests]
+        # Others run meanwhile, and share nothing with the batch but catalogues, which never change.
+        outcomes = await each_in_turns(lambda request: _decide(batch, request), requests)
         await _save(connection, batch)
     if batch.posted:
         posted()
@@ -199,8 +201,7 @@ def _completion(batch: _Batch, request: Request) -> tuple[CustomerKey, int, int]
     programme = batch.catalogues[request.organisation_id].by_target.get(request.change.target_id)
     if programme is None:
         return None
-    period = programme.period(request.change.completed_number)
-    return request.customer, programme.target.target_id, period.period_id
+    return request.customer, programme.target.target_id, programme.period(request.change.completed_number).period_id
 
 
 # ---------------------------------------------------------------- decide
@@ -290,9 +291,9 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
         return ActivityOutcome(Status.REJECTED, Code.ACTIVITY_IN_THE_FUTURE)
     fingerprint = activity.fingerprint()
     known = batch.fingerprints.get((key, activity.activity_id))
+    if known == fingerprint:
+        return ActivityOutcome(Status.DUPLICATE)
     if known is not None:
-        if known == fingerprint:
-            return ActivityOutcome(Status.DUPLICATE)
         return ActivityOutcome(Status.REJECTED, Code.ACTIVITY_ID_REUSED)
     decisions = _judge(batch, request, activity, customer.at)
     sequence = _next_sequence(customer)
@@ -322,12 +323,11 @@ def _settlement(batch: _Batch, request: Request, change: Settlement) -> Settleme
     programme = batch.programmes.get(key)
     if programme is None:
         return SettlementOutcome()
-    customer = batch.customers[customer_key]
     cause = Cause(customer_key.organisation_id, customer_key.customer_id)
     recorded: tuple[RecordedFact, ...] = ()
-    due = settle(programme, batch.current[key], customer.at)
+    due = settle(programme, batch.current[key], batch.customers[customer_key].at)
     if due:
-        recorded = _record(batch, request, [(key, tuple(due))], _next_sequence(customer), cause)
+        recorded = _record(batch, request, [(key, tuple(due))], _next_sequence(batch.customers[customer_key]), cause)
     elif change.completed_number is None:
         # Nothing happened, but what a period end should look at may have changed: it is written anew.
         batch.stale.add(key)

@@ -17,6 +17,10 @@ ACTIVITY_ID_LENGTH_MAX: Final = 100
 TYPE_LENGTH_MAX: Final = 100
 # Wide enough for any shop's receipt; a row of thousands is a mistake and would slow every recount.
 ATTRIBUTE_COUNT_MAX: Final = 100
+# With those in lists and objects within, their lists and objects counted too. A bill of hundreds of lines has fewer.
+ATTRIBUTE_VALUE_COUNT_MAX: Final = 5_000
+# Of a number, one value's worth: one of a thousand digits takes as long as dozens of others.
+NUMBER_BITS: Final = 64
 # What a transaction may carry as money; a return is no purchase with a negative amount.
 TRANSACTION_AMOUNTS: Final = ("grossAmount", "amount", "discount")
 
@@ -47,6 +51,10 @@ def _attributes(fields: Fields, activity_type: str) -> Mapping[str, Any]:
     if not isinstance(given, dict) or len(given) > ATTRIBUTE_COUNT_MAX:
         fields.fault("attributes", f"must be an object of at most {ATTRIBUTE_COUNT_MAX} attributes")
         return {}
+    if not _within(given, ATTRIBUTE_VALUE_COUNT_MAX):
+        rule = f"must hold at most {ATTRIBUTE_VALUE_COUNT_MAX} values, those within lists and objects too"
+        fields.fault("attributes", rule)
+        return {}
     if activity_type != TRANSACTION:
         return given
     read: dict[str, Any] = dict(given)
@@ -61,3 +69,19 @@ def _attributes(fields: Fields, activity_type: str) -> Mapping[str, Any]:
         if read[name] < 0:
             fields.fault(f"attributes.{name}", "must not be negative: a return is not a transaction")
     return read
+
+
+def _within(value: Json, count_max: int) -> bool:
+    """Whether a value and those within it are no more than so many; each is fingerprinted and stored in one go."""
+    count = 0
+    left = [value]
+    while left and count <= count_max:
+        one = left.pop()
+        count += 1
+        if isinstance(one, dict):
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+        elif isinstance(one, int):
+            count += one.bit_length() // NUMBER_BITS
+    return count <= count_max

@@ -7,8 +7,12 @@ from typing import Any, Final
 
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, place, places
+from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("notifications")
+
+# Of one statement, which takes some ten milliseconds to encode them.
+COUNT_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,18 @@ class Posted:
 
 async def insert(connection: Connection, posted: Sequence[Posted], *, due_at: datetime, expires_at: datetime) -> None:
     """Under the customers' locks, so that numbers are in order and no courier overlooks one."""
+    for part in in_parts(posted, COUNT_MAX):
+        await _insert(connection, part, expires_at=expires_at)
+    queues = sorted({(each.customer, endpoint_id) for each in posted for endpoint_id in each.webhook_endpoint_ids})
+    await QUERIES["wake_queues"].run(
+        connection,
+        **places([customer for customer, _ in queues]),
+        webhook_endpoint_ids=[endpoint_id for _, endpoint_id in queues],
+        due_at=due_at,
+    )
+
+
+async def _insert(connection: Connection, posted: Sequence[Posted], *, expires_at: datetime) -> None:
     notes = [each.notification for each in posted]
     await QUERIES["insert_notifications"].run(
         connection,
@@ -56,13 +72,6 @@ async def insert(connection: Connection, posted: Sequence[Posted], *, due_at: da
         webhook_endpoint_ids=[endpoint_id for _, endpoint_id in owed],
         numbers=[each.notification.number for each, _ in owed],
         expires_at=expires_at,
-    )
-    queues = sorted({(each.customer, endpoint_id) for each, endpoint_id in owed})
-    await QUERIES["wake_queues"].run(
-        connection,
-        **places([customer for customer, _ in queues]),
-        webhook_endpoint_ids=[endpoint_id for _, endpoint_id in queues],
-        due_at=due_at,
     )
 
 

@@ -9,8 +9,12 @@ from typing import Any, Final
 from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState, reward_id
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
+from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("rewards")
+
+# Of one statement, which takes some ten milliseconds to encode them.
+COUNT_MAX: Final = 2_000
 
 
 class RewardGivenTwice(Exception):
@@ -60,9 +64,10 @@ class ShownReward:
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
     """Insert, or bring a forfeited row to its new state; a reward that was given before fails the transaction."""
-    written = await QUERIES["save_rewards"].run(connection, rows=[_row(*one) for one in rewards])
-    if written != f"INSERT 0 {len(rewards)}":
-        raise RewardGivenTwice("a reward that was given before would have been given again")
+    for part in in_parts(rewards, COUNT_MAX):
+        written = await QUERIES["save_rewards"].run(connection, rows=[_row(*one) for one in part])
+        if written != f"INSERT 0 {len(part)}":
+            raise RewardGivenTwice("a reward that was given before would have been given again")
 
 
 async def list_by_key(

@@ -1,11 +1,13 @@
-"""What a batch changed, written by one statement whatever there is of it.
+"""What a batch changed, written by one statement, or by several where there is very much of it.
 
-One round trip instead of one for each table: at a few requests a batch that is most of what saving costs. The rows of
+One round trip instead of one for each table: at a few requests a batch that is most of what saving costs. What one
+statement is given is encoded in one go, in which nobody is answered, so a large batch is given in parts. The rows of
 each table are made by the module that reads them; rewards and notifications, which few batches have and which are
 checked by what went in, are saved by their own.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from kosminar.store import activities, commands, standings
@@ -14,8 +16,14 @@ from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, places
+from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("saving")
+
+# Of one statement: each takes about ten milliseconds to encode. Batches of the usual size have far fewer.
+STANDING_COUNT_MAX: Final = 1_000
+FACT_COUNT_MAX: Final = 2_000
+ACTIVITY_COUNT_MAX: Final = 100
 
 
 async def save_batch(
@@ -29,16 +37,25 @@ async def save_batch(
 ) -> None:
     """Customers' numbers, the rows of standings that differ, what was accepted, and what it came to."""
     keys = sorted(customers)
-    await QUERIES["save_batch"].run(
-        connection,
-        **places(keys),
-        sequences=[customers[key].sequence for key in keys],
-        notification_numbers=[customers[key].notification_number for key in keys],
-        changed_ats=[customers[key].changed_at for key in keys],
-        enrolments=standings.enrolment_rows(changed),
-        progress=standings.progress_rows(changed),
-        runs=standings.run_rows(changed),
-        commands=[commands.row(one) for one in commands_accepted],
-        activities=[activities.row(one) for one in activities_accepted],
-        facts=[customer + fact for customer, fact in facts],
+    parts = zip_longest(
+        in_parts(changed, STANDING_COUNT_MAX),
+        in_parts(activities_accepted, ACTIVITY_COUNT_MAX),
+        in_parts(facts, FACT_COUNT_MAX),
+        fillvalue=(),
     )
+    for standings_part, activities_part, facts_part in parts:
+        await QUERIES["save_batch"].run(
+            connection,
+            **places(keys),
+            sequences=[customers[key].sequence for key in keys],
+            notification_numbers=[customers[key].notification_number for key in keys],
+            changed_ats=[customers[key].changed_at for key in keys],
+            enrolments=standings.enrolment_rows(standings_part),
+            progress=standings.progress_rows(standings_part),
+            runs=standings.run_rows(standings_part),
+            commands=[commands.row(one) for one in commands_accepted],
+            activities=[activities.row(one) for one in activities_part],
+            facts=[customer + fact for customer, fact in facts_part],
+        )
+        # With the first part, whatever there is.
+        keys, commands_accepted = [], ()

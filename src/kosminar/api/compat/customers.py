@@ -57,7 +57,7 @@ class LookupName(StrEnum):
 
 async def post_customer(house: House, call: Call) -> Answer:
     """Registers one profile; one that exists is answered like a new one, with a warning."""
-    new = _read_profile(call.fields())
+    new = _read_profile(await call.fields())
     now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
 
     async def work(connection: Connection) -> Answer:

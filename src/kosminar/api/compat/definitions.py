@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from kosminar.core.decoder import UNREAD_AT, Fields, Json, decode
 from kosminar.core.definition import (
     FREQUENCY_MAX,
+    NAME_LENGTH_MAX,
     TRANSACTION_EVENT_NAME,
     DefinedLevel,
     DefinedPeriod,
@@ -41,8 +42,13 @@ from kosminar.core.zone import zone_named
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
-# Of targets, levels or rewards that are looked at before their own, much smaller limits are told.
-ITEM_COUNT_MAX: Final = 1_000
+# Of target values: one for each period, however the periods come.
+VALUE_COUNT_MAX: Final = 1_000
+# Of targets, levels, or rewards of one of these. Their own limits are smaller and have words of their own; of more than
+# this nothing is looked at, because each level may have as many rewards.
+ITEM_COUNT_MAX: Final = 50
+# Of an expression that says no more than "true".
+EXPRESSION_LENGTH_MAX: Final = 10_000
 # Published: the repetitions of other windows; -1 is what a fixed window made by hand shows.
 RECURRING_CYCLES_MIN, RECURRING_CYCLES_MAX = -1, 100
 # Echoed only; what the columns hold.
@@ -98,6 +104,8 @@ def _definition(body: Fields, organisation_zone: ZoneInfo, complaints: list[Comp
     zone = body.optional("timeZoneName", lambda value: zone_named(_text(value))) or organisation_zone
     _refuse_unsupported(body, complaints)
     name = body.required("name", _text, "")
+    # Levels without a name are named after the group, and a name may be as long as a body.
+    level_prefix = name[: NAME_LENGTH_MAX + 1]
     frequency_type, frequency = _frequency(body)
     from_on, to_on = _day(body, "fromDate", zone), _day(body, "toDate", zone)
     if _explicit(body):
@@ -130,7 +138,7 @@ def _definition(body: Fields, organisation_zone: ZoneInfo, complaints: list[Comp
         target=_target(_only_target(body), complaints),
         levels=tuple(
             DefinedLevel(
-                name=level.optional("name", _text) or default_level_name(name, number),
+                name=level.optional("name", _text) or default_level_name(level_prefix, number),
                 count=level.whole_number("targetCountOfSequence", minimum=1, maximum=INTEGER_MAX),
                 rewards=_rewards(level),
             )
@@ -239,7 +247,8 @@ def _target(target: Fields, complaints: list[Complaint]) -> DefinedTarget:
         enrolment_method=method or EnrolmentMethod.IMPORT,
         expression_json=_expression_json(target, complaints),
         values=tuple(
-            item.amount("defaultValue") for item in target.items("defaultValues", min_count=1, max_count=ITEM_COUNT_MAX)
+            item.amount("defaultValue")
+            for item in target.items("defaultValues", min_count=1, max_count=VALUE_COUNT_MAX)
         ),
         rewards=_rewards(target),
     )
@@ -292,7 +301,7 @@ def _expression_json(target: Fields, complaints: list[Complaint]) -> str:
     text = target.value("expressionJson")
     if text is None or text == "":
         return ALWAYS_TRUE
-    if isinstance(text, str) and _always_true(text):
+    if isinstance(text, str) and len(text) <= EXPRESSION_LENGTH_MAX and _always_true(text):
         return text
     complaints.append(
         invalid(target.path("expressionJson"), f"must be {ALWAYS_TRUE} as text: other rules are not supported yet")

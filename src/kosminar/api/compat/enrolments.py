@@ -10,11 +10,11 @@ from typing import Final
 
 from kosminar.api.answer import Answer, envelope
 from kosminar.api.idempotency import answer_of, kept
-from kosminar.api.operation import Call, Operation, Refused, Schema, enveloped, malformed, refuse_faults
+from kosminar.api.operation import Call, Operation, Refused, Schema, enveloped, refuse_faults
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX, amount_of
 from kosminar.core.decide import Enrol, UnEnrol
-from kosminar.core.decoder import Fields, Json, MalformedBody, decode
+from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.engine.change import EnrolmentChange, EnrolmentOutcome, Request
 from kosminar.engine.house import House
@@ -24,7 +24,7 @@ PERIOD_NAME_LENGTH_MAX: Final = 200
 
 async def enroll(house: House, call: Call) -> Answer:
     """Enrol or re-enrol (decisions 13, 14, 16, 17)."""
-    fields = _only_object(call)
+    fields = await _only_object(call)
     customer_id = fields.digits("customerId")
     command = Enrol(
         period_name=fields.optional_text("periodName", max_length=PERIOD_NAME_LENGTH_MAX),
@@ -37,17 +37,14 @@ async def enroll(house: House, call: Call) -> Answer:
 
 async def unenroll(house: House, call: Call) -> Answer:
     """Out of the running period and all later ones (decisions 7 to 10)."""
-    fields = _only_object(call)
+    fields = await _only_object(call)
     customer_id = fields.digits("customerId")
     refuse_faults(fields.faults)
     return await _submit(house, call, customer_id, UnEnrol())
 
 
-def _only_object(call: Call) -> Fields:
-    try:
-        body = decode(call.body)
-    except MalformedBody as error:
-        raise Refused(malformed(error)) from None
+async def _only_object(call: Call) -> Fields:
+    body = await call.json()
     if isinstance(body, list):
         if len(body) != 1:
             raise Refused(Complaint.of(Code.INVALID_INPUT, "The body must be an array of exactly one object"))

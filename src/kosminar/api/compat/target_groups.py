@@ -32,7 +32,7 @@ UNKNOWN: Final = Complaint.of(Code.UNKNOWN_TARGET_GROUP)
 
 async def post_target_group(house: House, call: Call) -> Answer:
     """Create a milestone or a streak; it counts what is accepted from then on."""
-    body = call.fields()
+    body = await call.fields()
     definition, complaints = read_definition(body, await house.zones.of(call.organisation_id))
     if complaints:
         return refusal(*complaints)

@@ -32,7 +32,7 @@ OPTIONAL_AMOUNTS: Final = ("grossAmount", "discount")
 
 async def post_transaction(house: House, call: Call) -> Answer:
     """Record a bill; `sideEffects` lists what it brought about."""
-    fields = call.fields()
+    fields = await call.fields()
     zone = await house.zones.of(call.organisation_id)
     fields.required("type", _regular, "")
     bill_number = fields.text("billNumber", max_length=BILL_NUMBER_LENGTH_MAX)

@@ -20,17 +20,22 @@ from kosminar.core.period import Fault
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.house import House
 from kosminar.engine.intake import ACTIVITY_ID_LENGTH_MAX, ATTRIBUTE_COUNT_MAX, TYPE_LENGTH_MAX, read_activity
+from kosminar.store.turns import each_in_turns
 
 ACTIVITY_COUNT_MAX: Final = 1_000
+# Of an id that is too long to be one, in the answer that says so.
+ECHO_LENGTH_MAX: Final = 1_000
 
 
 async def post_activities(house: House, call: Call) -> Answer:
     """Record activities; what each brought about comes back as facts (decisions 12, 18 to 21)."""
-    fields = call.fields()
+    fields = await call.fields()
     items = fields.required("activities", _batch, list[Json]())
     refuse_faults(fields.faults)
     zone = await house.zones.of(call.organisation_id)
-    read = [read_activity(item, f"activities[{index}]", zone) for index, item in enumerate(items)]
+    read = await each_in_turns(
+        lambda place: read_activity(items[place], f"activities[{place}]", zone), range(len(items))
+    )
     renders = [partial(_result, item) for item in items]
     outcomes = iter(
         await house.writer.submit(
@@ -39,10 +44,12 @@ async def post_activities(house: House, call: Call) -> Answer:
             if isinstance(one, tuple)
         )
     )
-    results = [
-        item_of(next(outcomes), render) if isinstance(one, tuple) else _faulty(item, one)
-        for item, one, render in zip(items, read, renders, strict=True)
-    ]
+
+    def result(place: int) -> Any:
+        one = read[place]
+        return item_of(next(outcomes), renders[place]) if isinstance(one, tuple) else _faulty(items[place], one)
+
+    results = await each_in_turns(result, range(len(items)))
     spoiled = any(result["code"] == Code.INTERNAL_ERROR for result in results)
     return replace(native({"results": results}), final=not spoiled)
 
@@ -68,7 +75,7 @@ def _faulty(item: Json, faults: list[Fault]) -> dict[str, Any]:
     given = item.get("id") if isinstance(item, dict) else None
     return {
         # An id that is itself at fault cannot be echoed; the place in the list tells which item this is.
-        "id": given if isinstance(given, str) else None,
+        "id": given if isinstance(given, str) and len(given) <= ECHO_LENGTH_MAX else None,
         "status": Status.REJECTED,
         "code": int(Code.INVALID_INPUT),
         "message": "; ".join(invalid(fault.path, fault.message).message for fault in faults),

@@ -22,7 +22,7 @@ async def show_clock(house: House, call: Call) -> Answer:
 
 async def advance_clock(house: House, call: Call) -> Answer:
     """Answers when everything due up to that instant is done; may be repeated if it was cut off."""
-    fields = call.fields()
+    fields = await call.fields()
     to = fields.instant("to", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
     try:

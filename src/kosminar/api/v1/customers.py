@@ -19,15 +19,16 @@ from kosminar.engine import registration
 from kosminar.engine.house import House
 from kosminar.engine.registration import BATCH_COUNT_MAX
 from kosminar.store.queries import Connection
+from kosminar.store.turns import each_in_turns
 
 
 async def post_customers(house: House, call: Call) -> Answer:
     """Registers customers and answers one result for each, in order."""
-    fields = call.fields()
+    fields = await call.fields()
     items: list[Json] = fields.required("customers", _batch, [])
     refuse_faults(fields.faults)
     now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
-    read = [_read(item, f"customers[{index}]") for index, item in enumerate(items)]
+    read = await each_in_turns(lambda place: _read(items[place], f"customers[{place}]"), range(len(items)))
     faultless = [new for new in read if isinstance(new, NewCustomer)]
 
     async def work(connection: Connection) -> Answer:

@@ -88,16 +88,16 @@ async def report_issued(house: House, call: Call) -> Answer:
 
 async def report_failed(house: House, call: Call) -> Answer:
     """The reward could not be handed over; reported issued later, it has been after all."""
-    return await _report(house, call, RewardState.FAILED, _reason(call))
+    return await _report(house, call, RewardState.FAILED, await _reason(call))
 
 
 async def report_reversed(house: House, call: Call) -> Answer:
     """The reward is taken back, for good; its row and everything that was reported stay."""
-    return await _report(house, call, RewardState.REVERSED, _reason(call))
+    return await _report(house, call, RewardState.REVERSED, await _reason(call))
 
 
-def _reason(call: Call) -> str:
-    fields = call.fields()
+async def _reason(call: Call) -> str:
+    fields = await call.fields()
     reason = fields.text("reason", max_length=REASON_LENGTH_MAX)
     refuse_faults(fields.faults)
     return reason

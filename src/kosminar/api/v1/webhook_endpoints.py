@@ -53,7 +53,7 @@ RETRY_AFTER: Final = {"Retry-After": "15"}
 
 async def create_endpoint(house: House, call: Call) -> Answer:
     """A new endpoint, active from the next change on; its secret is in this answer and in no other."""
-    fields = call.fields()
+    fields = await call.fields()
     new = NewEndpoint(
         url=fields.required("url", read_url, ""),
         description=fields.optional_text("description", max_length=DESCRIPTION_LENGTH_MAX),
@@ -89,7 +89,7 @@ async def get_endpoint(house: House, call: Call) -> Answer:
 
 async def change_endpoint(house: House, call: Call) -> Answer:
     """Change what is given and nothing else; null clears. Set active, everything that waits is due, and has its days."""
-    fields = call.fields()
+    fields = await call.fields()
     changes = _changes(fields)
     state = fields.optional("state", _chosen_state)
     if not changes and state is None and not fields.faults:
@@ -131,7 +131,7 @@ async def delete_endpoint(house: House, call: Call) -> Answer:
 
 async def rotate_secret(house: House, call: Call) -> Answer:
     """A new secret, in this answer only; the old one signs beside it until the overlap ends."""
-    fields = call.fields()
+    fields = await call.fields()
     overlap = timedelta(hours=fields.whole_number("overlapHours", minimum=0, maximum=OVERLAP_HOURS_MAX))
     refuse_faults(fields.faults)
     secret, now = os.urandom(SECRET_BYTES), house.wall()
@@ -203,7 +203,7 @@ async def resend(house: House, call: Call) -> Answer:
 
 async def recover(house: House, call: Call) -> Answer:
     """Send everything since an instant, by real time, that the endpoint wants and did not get."""
-    fields = call.fields()
+    fields = await call.fields()
     since = fields.instant("since", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
     async with house.pool.acquire() as connection:
