@@ -2,18 +2,20 @@
 
 Everybody is enrolled in all targets and has come once before. The yardstick is the bare set-based SQL: batches of 500,
 one after another on one connection, that insert the same activities and upsert the same progress rows, one for each
-target, from arrays; no rules, no facts, no HTTP. Ours writes these rows too, and beside them what it takes to be able to
-prove them: facts, customers' numbers, the courses of streaks, rewards.
+target, from arrays; no rules, no facts, no HTTP. Its tables are its own (yardsticks/schema.sql). Ours writes as many
+activities, and beside them what it takes to be able to prove what came of them: facts, customers' numbers, the courses
+of streaks, rewards.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import count
+from operator import itemgetter
 
 import asyncpg
 import httpx2
@@ -22,8 +24,7 @@ from benchmarks.programmes import programme
 from benchmarks.seed import ACHIEVER, MEMBER, multiply
 from benchmarks.stage import CLOCK, PATIENCE_SECONDS, Served, Stage, ask
 from benchmarks.traffic import Load, send
-
-from kosminar.core.bucket import bucket_of_customer
+from benchmarks.yardsticks import tables
 
 CUSTOMER_COUNT = 100_000
 TARGET_COUNTS = (1, 5, 10)
@@ -34,52 +35,29 @@ ASKING_SECONDS = 0.05
 # Of requests with one activity each, and of requests with 500: enough to keep every lane at work.
 SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 32, 4
 OCCURRED_AT = datetime(2031, 1, 15, 11, 30, tzinfo=UTC)
-
-BARE_ACTIVITIES = """
-INSERT INTO activity (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
-                      fingerprint, definitions_version, at)
-SELECT k.bucket, $1, k.customer_id, k.activity_id, k.sequence, 'transaction', $2, k.attributes::jsonb,
-       decode(repeat('ab', 32), 'hex'), 1, $2
-  FROM unnest($3::smallint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[])
-       AS k (bucket, customer_id, activity_id, sequence, attributes)
-"""
-BARE_PROGRESS = """
-INSERT INTO progress (bucket, organisation_id, customer_id, target_id, period_id, run, value, target_value,
-                      achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end)
-SELECT k.bucket, $1, k.customer_id, t.target_id, t.period_id, 1, sum(k.amount), 1000000, NULL, NULL, '{}', false,
-       false, false, false
-  FROM unnest($2::smallint[], $3::bigint[], $4::numeric[]) AS k (bucket, customer_id, amount)
-       CROSS JOIN unnest($5::bigint[], $6::bigint[]) AS t (target_id, period_id)
- GROUP BY k.bucket, k.customer_id, t.target_id, t.period_id
-    ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, run) DO UPDATE
-   SET value = progress.value + EXCLUDED.value
-"""
+INSERT_ACTIVITIES, UPSERT_PROGRESS = tables.statement("insert_activities"), tables.statement("upsert_progress")
 
 
 @dataclass(frozen=True)
 class Cast:
-    """One organisation with so many customers; each target with its running period."""
+    """One organisation with so many customers."""
 
     organisation_id: int
     authorization: str
-    targets: tuple[tuple[int, int], ...]
 
 
 def prepare(stage: Stage, template: str, organisation_id: int, authorization: str, target_count: int) -> Cast:
     """The programmes, in a database of their own, and everybody's first visit."""
-    targets = []
     with stage.served(template) as server:
         tell = partial(ask, server.url, authorization)
         for number in range(target_count):
-            made = tell("/v3/targetGroups", programme(number))["data"]
-            running = next(period for period in made["periods"] if period["periodStatus"] == "RUNNING")
-            targets.append((made["targets"][0]["id"], running["id"]))
+            tell("/v3/targetGroups", programme(number))
         models = [{"customerId": number} for number in (MEMBER, ACHIEVER)]
         tell("/v1/customers", {"customers": models})
         first = {"id": "first", "type": "transaction", "occurredAt": CLOCK, "attributes": {"amount": 1}}
         tell("/v1/activities", {"activities": [{**first, **model} for model in models]})
     multiply(stage, template, organisation_id, CUSTOMER_COUNT)
-    return Cast(organisation_id, authorization, tuple(targets))
+    return Cast(organisation_id, authorization)
 
 
 @dataclass
@@ -148,18 +126,19 @@ class Yardstick:
     """The bare statements, on one connection."""
 
     stage: Stage
-    cast: Cast
     database: str
+    target_count: int
 
     def measure(self, *, seconds: float, run: str) -> Measured:
         async def work(connection: asyncpg.Connection) -> Measured:
             dice = random.Random(run)  # noqa: S311 -- No secret.
             before = await connection.fetchval("SELECT count(*) FROM activity")
+            places = await connection.fetch("SELECT bucket, customer_id FROM place ORDER BY number")
             began, sent = time.perf_counter(), 0
             for number in count():
                 if time.perf_counter() - began >= seconds:
                     break
-                await self._batch(connection, dice, f"{run}-{number}")
+                await self._batch(connection, dice, places, f"{run}-{number}")
                 sent += BATCH_SIZE
             took = time.perf_counter() - began
             if await connection.fetchval("SELECT count(*) FROM activity") - before != sent:
@@ -168,21 +147,23 @@ class Yardstick:
 
         return self.stage.with_connection(self.database, work)
 
-    async def _batch(self, connection: asyncpg.Connection, dice: random.Random, name: str) -> None:
-        organisation_id = self.cast.organisation_id
-        customers = sorted(dice.randint(1, CUSTOMER_COUNT) for _ in range(BATCH_SIZE))
-        buckets = [bucket_of_customer(organisation_id, customer_id) for customer_id in customers]
+    async def _batch(
+        self, connection: asyncpg.Connection, dice: random.Random, places: Sequence[asyncpg.Record], name: str
+    ) -> None:
+        drawn = sorted(dice.choices(places, k=BATCH_SIZE), key=itemgetter("customer_id"))
+        buckets, customers = [place["bucket"] for place in drawn], [place["customer_id"] for place in drawn]
         ids = [f"{name}-{number}" for number in range(BATCH_SIZE)]
         amounts = [Decimal(dice.randint(0, 499)) / 100 for _ in customers]
         attributes = [f'{{"amount":{amount},"billNumber":"{each}"}}' for amount, each in zip(amounts, ids, strict=True)]
         sequences = [next(SEQUENCES) for _ in customers]
+        # Each target's running period has its number.
+        targets = list(range(1, self.target_count + 1))
         async with connection.transaction():
             await connection.execute(
-                BARE_ACTIVITIES, organisation_id, OCCURRED_AT, buckets, customers, ids, sequences, attributes
+                INSERT_ACTIVITIES, tables.ORGANISATION_ID, OCCURRED_AT, buckets, customers, ids, sequences, attributes
             )
-            targets, periods = zip(*self.cast.targets, strict=True)
             await connection.execute(
-                BARE_PROGRESS, organisation_id, buckets, customers, amounts, list(targets), list(periods)
+                UPSERT_PROGRESS, tables.ORGANISATION_ID, buckets, customers, amounts, targets, targets
             )
 
 
@@ -198,8 +179,11 @@ def run(stage: Stage, *, quick: bool) -> list[Comparison]:
     for target_count in TARGET_COUNTS if not quick else (5,):
         with stage.cloned("template_targets") as template:
             cast = prepare(stage, template, organisation_id, authorization, target_count)
-            with stage.cloned("ours", template) as left, stage.cloned("yardstick", template) as right:
-                ours, bare = Ours(stage, cast, left), Yardstick(stage, cast, right)
+            bare_tables = tables.filled(
+                stage, "yardstick", "fill_visitors", customer_count=CUSTOMER_COUNT, target_count=target_count
+            )
+            with stage.cloned("ours", template) as left, bare_tables as right:
+                ours, bare = Ours(stage, cast, left), Yardstick(stage, right, target_count)
                 compared += _compare(ours, bare, target_count, quick=quick)
                 audited = range(1, CUSTOMER_COUNT, CUSTOMER_COUNT // AUDITED_COUNT)
                 if not stage.audited_some(left, organisation_id, audited):

@@ -1,8 +1,9 @@
 """A period's end for 1 and 10 million enrolled customers, a third of them achieved, against one INSERT of the rewards.
 
 Ours is POST /v1/clock/advance over the end: locks, facts, settled progress, rewards and customers' sequences. The
-yardstick is one INSERT ... SELECT of the very same reward rows into an identical clone of the database, with the same
-indexes and foreign keys, and nothing else. At the end both have the same rewards, column by column.
+yardstick is one INSERT ... SELECT of as many reward rows into tables of its own (yardsticks/schema.sql), with as many
+achievers, indexes and foreign keys, and nothing else. At the end both have the same number of rewards, and the audit
+finds ours to be the right ones.
 
 Beside it: what other requests' p99 becomes meanwhile, how much memory the server takes, and that a server killed
 half-way finishes once it is asked again, with each reward there once.
@@ -28,6 +29,7 @@ from benchmarks.pairs import Comparison, Figure, Measured
 from benchmarks.seed import MEMBER, Population, populated
 from benchmarks.stage import Served, Stage, open_stage
 from benchmarks.traffic import Load, Report, send, sending
+from benchmarks.yardsticks import tables
 
 MEGABYTE = 1_000_000
 PAIRS = 5
@@ -40,20 +42,6 @@ SECONDS_BEFORE = 5
 SAMPLE_SECONDS = 0.1
 # How often it is looked whether rewards are there already, to kill the server half-way.
 POLL_SECONDS = 0.02
-
-# The rows that ours will have given: an achiever's second sequence number is the period end's. Parameters are the
-# instant and the organisation.
-BARE_INSERT = """
-INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id,
-                    kind, points, text, allocation, state, reason, earned_at, sequence, handed_over)
-SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, p.period_id, 0, 1, d.reward_definition_id,
-       d.kind, d.points, d.text, d.allocation, 'issued', NULL, $1, 2, false
-  FROM progress AS p
-  JOIN reward_definition AS d ON d.target_id = p.target_id AND d.allocation = 'PERIOD_END'
- WHERE p.organisation_id = $2 AND p.awaits_end
-"""
-# Both sides' rewards as one number; bigint arithmetic would overflow, numeric does not.
-REWARDS = "SELECT count(*) AS rewards, sum(hashtextextended(r::text, 0)::numeric) AS content FROM reward AS r"
 
 
 @dataclass
@@ -111,12 +99,14 @@ def run(
 def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memory]]:
     comparison = Comparison(_title(population), "rewards/s", aim=0.5)
     memories = []
-    for number in range(pairs):
-        with _clones(population) as (ours, yardstick):
-            order = {ours: _ours, yardstick: _bare} if number % 2 == 0 else {yardstick: _bare, ours: _ours}
-            ended = {side: work(population, side) for side, work in order.items()}
-            _note(comparison, population, ours, yardstick, ended[ours].seconds, ended[yardstick].seconds)
-            memories.append(ended[ours].memory)
+    count = population.customer_count
+    with tables.filled(population.stage, f"achievers_{count}", "fill_achievers", customer_count=count) as achievers:
+        for number in range(pairs):
+            with _clones(population, achievers) as (ours, yardstick):
+                order = {ours: _ours, yardstick: _bare} if number % 2 == 0 else {yardstick: _bare, ours: _ours}
+                ended = {side: work(population, side) for side, work in order.items()}
+                _note(comparison, population, ours, yardstick, ended[ours].seconds, ended[yardstick].seconds)
+                memories.append(ended[ours].memory)
     return comparison, memories
 
 
@@ -236,20 +226,20 @@ def _advance(population: Population, server: Served) -> None:
 def _bare(population: Population, database: str) -> Ended:
     async def insert(connection: asyncpg.Connection) -> float:
         await connection.execute("CHECKPOINT")
-        due_at = await connection.fetchval("SELECT due_at FROM period WHERE period_id = $1", population.period_id)
+        due_at = await connection.fetchval("SELECT due_at FROM period WHERE period_id = $1", tables.PERIOD_ID)
         began = time.perf_counter()
-        await connection.execute(BARE_INSERT, due_at, population.organisation_id)
+        await connection.execute(tables.statement("insert_rewards"), due_at, tables.ORGANISATION_ID)
         return time.perf_counter() - began
 
     return Ended(population.stage.with_connection(database, insert))
 
 
 @contextmanager
-def _clones(population: Population) -> Iterator[tuple[str, str]]:
+def _clones(population: Population, achievers: str) -> Iterator[tuple[str, str]]:
     stage = population.stage
     with (
         stage.cloned("ours", template=population.database) as ours,
-        stage.cloned("yardstick", template=population.database) as yardstick,
+        stage.cloned("yardstick", template=achievers) as yardstick,
     ):
         yield ours, yardstick
 
@@ -257,16 +247,11 @@ def _clones(population: Population) -> Iterator[tuple[str, str]]:
 def _note(
     comparison: Comparison, population: Population, ours: str, yardstick: str, our_seconds: float, their_seconds: float
 ) -> None:
-    """Both sides gave the same rewards, as many as there are achievers; then their rates count."""
-
-    async def fetch(connection: asyncpg.Connection) -> tuple[int, int]:
-        row = await connection.fetchrow(REWARDS)
-        return row["rewards"], row["content"]
-
-    with ThreadPoolExecutor() as sides:
-        given, wanted = sides.map(lambda side: population.stage.with_connection(side, fetch), (ours, yardstick))
-    if given != wanted or given[0] != 2 * population.achiever_count:
-        raise RuntimeError(f"the sides differ: {given} and {wanted} for {population.achiever_count} achievers")
+    """Both sides gave as many rewards as there are achievers, beside those of before; then their rates count."""
+    for side in (ours, yardstick):
+        given = population.stage.counts(side, ("reward",))["reward"]
+        if given != 2 * population.achiever_count:
+            raise RuntimeError(f"{side} has {given} rewards for {population.achiever_count} achievers")
     comparison.ours.append(Measured(population.achiever_count / our_seconds))
     comparison.yardstick.append(Measured(population.achiever_count / their_seconds))
 

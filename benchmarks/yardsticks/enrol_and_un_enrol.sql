@@ -1,6 +1,6 @@
 -- What one enrol or un-enrol call needs of PostgreSQL, row by row, as one would write it for one customer: the yardstick
--- of writes.py. Every client goes round its own slice of the customers; who is enrolled is un-enrolled, and who is not
--- is enrolled.
+-- of writes.py, on the tables of schema.sql. Every client goes round its own slice of the customers; who is enrolled is
+-- un-enrolled, and who is not is enrolled.
 -- The customer's place is looked up (one row of a small table), because pgbench cannot compute a bucket.
 \set number :client_id * :slice + (:step % :slice)
 \set step :step + 1
@@ -8,7 +8,7 @@ BEGIN;
 SELECT pg_advisory_xact_lock_shared(:definitions_key);
 SELECT clock_at, definitions_version FROM organisation WHERE organisation_id = :organisation \gset
 SELECT c.bucket, c.customer_id, c.sequence + 1 AS sequence
-  FROM bench_customer AS b
+  FROM place AS b
   JOIN customer AS c
     ON c.bucket = b.bucket AND c.organisation_id = :organisation AND c.customer_id = b.customer_id
  WHERE b.number = :number
