@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test history simulate faults faults-page check format timing fuzz hostile audit-packages overload bench bench-quick soak openapi clean
+.PHONY: help demo test history simulate faults faults-page check format timing fuzz hostile audit-packages overload bench bench-quick compare test-compare soak openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -63,6 +63,13 @@ bench: .venv/.kosminar ## Measure everything against its yardstick and bring doc
 
 bench-quick: .venv/.kosminar ## The same with smaller sizes, in four minutes; ONLY=writes is one part. The page is left alone
 	.venv/bin/python -m benchmarks --quick $(if $(ONLY),--only $(ONLY))
+
+compare: .venv/.kosminar ## Compare the CPU time of the work tree with that of BASE=<commit>; PART=calls, AT_MOST=5, HEAD=, PAIRS=, QUICK=1, JSON=1
+	@.venv/bin/python -m benchmarks.compare "$(BASE)" $(if $(HEAD),--head "$(HEAD)") $(if $(PART),--part "$(PART)") \
+		$(if $(PAIRS),--pairs "$(PAIRS)") $(if $(QUICK),--quick) $(if $(AT_MOST),--at-most "$(AT_MOST)") $(if $(JSON),--json)
+
+test-compare: .venv/.development ## Test `make compare` with a small pair of real runs, and with an interrupt; a minute
+	.venv/bin/pytest -n 0 -m long tests/compare
 
 soak: .venv/.kosminar ## Load one server for an hour, watch its memory, audit at the end; SOAK_MINUTES=2 tries it
 	.venv/bin/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-60}

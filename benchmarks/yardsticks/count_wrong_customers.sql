@@ -1,5 +1,5 @@
--- Customers of whom enrol_and_un_enrol.sql left what cannot be: a sequence number that is not the number of their
--- activities and commands, or a number without a fact. Two enrolments at once are refused by an index.
+-- Counts the customers that enrol_and_un_enrol.sql left in a state that cannot be: a sequence number that is not the
+-- number of their activities and commands, or a number without a fact. An index refuses two enrolments at once.
 SELECT count(*)
   FROM customer AS c
  CROSS JOIN LATERAL (
