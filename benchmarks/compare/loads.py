@@ -164,7 +164,7 @@ def _sent(side: Side, messages: Messages, *, count: int) -> Sample:
         with side.watched() as watch:
             send(side.port, messages)
     except (NotComparable, OSError) as error:
-        raise NotComparable(f"{side.tree.name}: {error}") from error
+        raise side.failed(str(error)) from error
     return watch.sample(count)
 
 

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -91,7 +92,7 @@ class Side:
             raise
         seconds = time.perf_counter() - began
         if process.returncode:
-            raise self._failed(f"`kosminar {' '.join(map(str, arguments))}` ended with {process.returncode}")
+            raise self.failed(f"`kosminar {' '.join(map(str, arguments))}` ended with {process.returncode}")
         own = usage.ru_utime + usage.ru_stime
         return said, Watch(seconds, own, self._database_cpu() - database_before)
 
@@ -120,7 +121,7 @@ class Side:
         try:
             asyncio.run(run())
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise self._failed(f"its PostgreSQL did not do what it should ({error})") from error
+            raise self.failed(f"its PostgreSQL did not do what it should ({error})") from error
 
     def create_organisation(self, name: str, clock: str) -> int:
         create = ("organisation", "create", "--name", name, "--zone", "UTC", "--test-clock", clock)
@@ -140,12 +141,20 @@ class Side:
             assert self._server.stdout is not None
             line = self._server.stdout.readline()
             if not line:
-                raise self._failed(f"its server ended with {self._server.wait()}")
+                self._server.wait()
+                raise self.failed("it did not start")
             self.url = json.loads(line)["url"]
             self.execute("ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")
             yield
         finally:
             self._stop(self._server)
+
+    def failed(self, what: str) -> NotComparable:
+        """The error to raise, with what became of the server and the last thing that this side said."""
+        if self._server is not None and self._server.poll() is not None:
+            what = f"its server ended with {self._server.returncode} ({what})"
+        said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return NotComparable(f"{self.tree.name}: {what}. It said: {said[-1] if said else 'nothing'}")
 
     def _start(self, *arguments: object, errors: IO[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -160,7 +169,7 @@ class Side:
         )
 
     def _stop(self, server: subprocess.Popen[str]) -> None:
-        postmaster_id = self._postmaster_id()
+        before = self._pid_file()
         server.send_signal(signal.SIGINT)
         try:
             server.wait(timeout=PATIENCE_SECONDS)
@@ -169,35 +178,31 @@ class Side:
             server.wait()
         assert server.stdout is not None
         server.stdout.close()
-        # The server ends its PostgreSQL; where it could not, nothing in this data directory is worth an orderly end.
-        postmaster_id = self._postmaster_id() or postmaster_id
-        if postmaster_id is not None:
-            self._end_postmaster(postmaster_id)
+        # The server ends its PostgreSQL. Where it could not, nothing in this data directory is worth an orderly end.
+        if len(lines := self._pid_file() or before) > SOCKET_LINE:
+            self._end_postmaster(int(lines[0]), Path(lines[SOCKET_LINE]))
 
-    def _end_postmaster(self, process_id: int) -> None:
+    def _end_postmaster(self, process_id: int, socket_folder: Path) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
         with contextlib.suppress(ProcessLookupError):
             # The number may belong to another process by now.
             while str(self._data_directory) in _command_line(process_id) and time.monotonic() < until:
                 os.kill(process_id, signal.SIGQUIT)
                 time.sleep(POLL_SECONDS)
-
-    def _failed(self, what: str) -> NotComparable:
-        said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return NotComparable(f"{self.tree.name}: {what}. It said: {said[-1] if said else 'nothing'}")
+        shutil.rmtree(socket_folder, ignore_errors=True)
 
     def _server_cpu(self) -> float:
         assert self._server is not None
         try:
             return cpu_seconds(self._server.pid, apart_from=self._postmaster_id() or 0)
         except ProcessLookupError as error:
-            raise self._failed("its server died") from error
+            raise self.failed("its server died") from error
 
     def _database_cpu(self) -> float:
         try:
             return cpu_seconds(self._postmaster_id() or 0)
         except ProcessLookupError as error:
-            raise self._failed("its PostgreSQL died") from error
+            raise self.failed("its PostgreSQL died") from error
 
     def _postmaster_id(self) -> int | None:
         lines = self._pid_file()
@@ -206,7 +211,7 @@ class Side:
     def _database_url(self) -> str:
         lines = self._pid_file()
         if len(lines) <= SOCKET_LINE:
-            raise self._failed("its PostgreSQL is not running")
+            raise self.failed("its PostgreSQL is not running")
         return f"postgresql://{DATABASE}@/{DATABASE}?host={quote(lines[SOCKET_LINE], safe='')}&port={lines[PORT_LINE]}"
 
     def _pid_file(self) -> list[str]:
