@@ -39,12 +39,11 @@ from kosminar.engine import auditor, clients, doctor, importer
 from kosminar.engine.clients import SetUpRefused
 from kosminar.engine.house import House
 from kosminar.engine.importer import ImportRefused, LineResult, LineStatus
-from kosminar.engine.recount import Difference
 from kosminar.engine.writer import NotSaved
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError
-from kosminar.store import backup, organisations
+from kosminar.store import backup, generations, organisations
 from kosminar.store.backup import BackupRefused
 from kosminar.store.connections import was_lost
 from kosminar.store.embedded import open_embedded
@@ -164,11 +163,21 @@ def demo(
 
 
 @app.command(name="migrate")
-def migrate_command(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+def migrate_command(
+    new_generation: Annotated[
+        bool, typer.Option("--new-generation", help="Begin one: this is a copy that a snapshot or cp made.")
+    ] = False,
+    data_dir: DataDirectory = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
     """Bring the database to this version's schema. `serve` does it too."""
 
     async def work(connection: asyncpg.Connection) -> list[str]:
-        return await migrate(connection, now=utc_now())
+        applied = await migrate(connection, now=utc_now())
+        if new_generation:
+            await generations.begin(connection, now=utc_now())
+        return applied
 
     applied = _with_connection(_settings(data_dir, database_url), work)
     _answer({"applied": applied}, applied or ["The schema is up to date."], as_json=json)
@@ -476,9 +485,9 @@ def audit(
             async for difference in auditor.audit(house.pool, scope=scope, progressed=progressed):
                 difference_count += 1
                 if json:
-                    _write_json(_difference(difference))
+                    _write_json(difference.document())
                 else:
-                    _notice(_told(difference))
+                    _notice(str(difference))
         return done, difference_count
 
     began = time.monotonic()
@@ -502,36 +511,6 @@ async def _refuse_unknown(house: House, scope: auditor.Scope) -> None:
         raise typer.BadParameter(f"There is no organisation {scope.organisation_id}.")
     if scope.customer_id is not None and not await auditor.count_customers(house.pool, scope):
         raise typer.BadParameter(f"There is no customer {scope.customer_id} in organisation {scope.organisation_id}.")
-
-
-def _told(one: Difference) -> str:
-    """One line, as in "organisation 1, customer 7, target 3 (Spend): enrolment 1: expected ...; found nothing"."""
-    place = f"organisation {one.organisation_id}, customer {one.customer_id}"
-    if one.target_id is not None:
-        place += f", target {one.target_id} ({one.target_name or 'unknown'})"
-    return f"{place}: {one.what}: expected {_columns_told(one.expected)}; found {_columns_told(one.found)}"
-
-
-def _columns_told(columns: Mapping[str, Any] | None) -> str:
-    if columns is None:
-        return "nothing"
-    return ", ".join(f"{name} {_value_told(value)}" for name, value in columns.items())
-
-
-def _value_told(value: Any) -> str:
-    return value if isinstance(value, str) else encode(value).decode().strip('"')
-
-
-def _difference(one: Difference) -> dict[str, Any]:
-    return {
-        "organisationId": one.organisation_id,
-        "customerId": one.customer_id,
-        "targetId": one.target_id,
-        "targetName": one.target_name,
-        "what": one.what,
-        "expected": one.expected,
-        "found": one.found,
-    }
 
 
 # ---------------------------------------------------------------- back-up
@@ -585,12 +564,13 @@ def restore(
 ) -> None:
     """Recover a back-up into a new data directory: to its end, to the archive's end, or up to an instant."""
     configure_logs(_settings(data_dir, None).log_level)
-    done = backup.restore_backup(directory, data_dir, archive_directory=archive, until=_until(until))
+    done = backup.restore_backup(directory, data_dir, archive_directory=archive, until=_until(until), wall=utc_now)
     told = {
         "dataDirectory": str(done.data_directory),
         "backupEndedAt": done.note.ended_at,
         "lastChangeAt": done.last_change_at,
         "archivedCount": done.archived_count,
+        "generation": done.generation,
     }
     stands = (
         f"its last change is of {done.last_change_at.isoformat()}"

@@ -28,6 +28,7 @@ from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
+from kosminar.store import generations
 from kosminar.store.connections import plan_by_key, sharing_types
 from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.migration import migrate
@@ -84,7 +85,12 @@ async def open_house(
     The simulation has a wall and connections of its own, to move the one and to break the others.
     """
     meters = Meters()
-    make_pool = partial(asyncpg.create_pool, database_url, connection_class=sharing_types(connection_class))
+    make_pool = partial(
+        asyncpg.create_pool,
+        database_url,
+        connection_class=sharing_types(connection_class),
+        init=partial(_recognise, wall=wall),
+    )
     async with (
         _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
         _opened(
@@ -92,7 +98,7 @@ async def open_house(
                 min_size=1,
                 max_size=settings.lanes,
                 command_timeout=COMMAND_SECONDS,
-                init=plan_by_key,
+                init=partial(_prepare_lane, wall=wall),
                 reset=_leave_as_it_is,
             )
         ) as lane_pool,
@@ -117,15 +123,7 @@ async def open_house(
         async with pool.acquire() as connection:
             await migrate(connection, now=wall())
         async with Writer(lane_pool, wall=wall, lane_count=settings.lanes, meters=meters) as writer:
-            courier = Courier(
-                courier_pool,
-                writer,
-                sender,
-                wall=wall,
-                random=SystemRandom().random,
-                # A process number may come back; a lease must not find another holder of its holder's name.
-                worker_name=f"{socket.gethostname()}/{os.getpid()}/{token_hex(8)}",
-            )
+            courier = _courier(courier_pool, writer, sender, wall=wall)
             writer.when_posted(courier.nudge)
             yield House(
                 settings=settings,
@@ -143,6 +141,22 @@ async def open_house(
                 wall=wall,
                 meters=meters,
             )
+
+
+def _courier(pool: asyncpg.Pool, writer: Writer, sender: Sender, *, wall: Callable[[], datetime]) -> Courier:
+    # A process number may come back; a lease must not find another holder of its holder's name.
+    name = f"{socket.gethostname()}/{os.getpid()}/{token_hex(8)}"
+    return Courier(pool, writer, sender, wall=wall, random=SystemRandom().random, worker_name=name)
+
+
+async def _recognise(connection: asyncpg.Connection, *, wall: Callable[[], datetime]) -> None:
+    """Before a connection is used: where the server was restored or took over, a new generation begins."""
+    await generations.keep(connection, now=wall())
+
+
+async def _prepare_lane(connection: asyncpg.Connection, *, wall: Callable[[], datetime]) -> None:
+    await _recognise(connection, wall=wall)
+    await plan_by_key(connection)
 
 
 async def _leave_as_it_is(_: asyncpg.Connection) -> None:

@@ -96,7 +96,7 @@ class Office:
         }
         reward_id = f"{key.customer_id}-{self.target_id}-P1-1-1" if name is EventName.REWARD_ISSUED else None
         text = json.dumps(body, ensure_ascii=False)
-        return Notification(number, name, self.target_id, None, reward_id, text, now, now)
+        return Notification(number, 0, name, self.target_id, None, reward_id, text, now, now)
 
     async def deliveries(self, endpoint: int) -> list[tuple[int, int, str]]:
         """Customer, number, state."""

@@ -23,8 +23,8 @@ from kosminar.core.event import EventName
 from kosminar.core.reward import RewardKey, RewardState
 from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.change import ReportOutcome, Request, RewardReport
+from kosminar.engine.difference import Difference
 from kosminar.engine.house import House
-from kosminar.engine.recount import Difference
 from kosminar.engine.registration import register
 from kosminar.store import programmes, webhook_endpoints
 from kosminar.store import recount as recount_store
@@ -519,6 +519,7 @@ COVERED: dict[str, tuple[str, dict[str, Change]]] = {
             "organisation_id": Change("1000000", name="At once"),
             "customer_id": Change("customer_id + 1000", name="At once"),
             "number": Change("number + 1000", name="At once"),
+            "generation": Change("1", name="At once"),
             "name": Change("'rewardReversed'", name="At once", customer_id=4),
             "target_id": Change(ANOTHER_TARGET.value, name="At once"),
             "period_id": Change("NULL", name="At once"),
@@ -543,7 +544,7 @@ LEFT_OUT = {
     "activity": {"activity_id": "The caller's own name for it, which is told nowhere else."},
     "reward_report": {"reported_by": "Who reported is told nowhere else, and nothing is decided by it."},
     "notification": {
-        "body": "What was wanted, and by whom, is not remembered; what was sent is not made again.",
+        "body": "What was wanted, and by whom, is not remembered; its event id is looked at, what else was sent is not.",
         "created_at": "Real time, which no command knows.",
     },
     "delivery": dict.fromkeys(

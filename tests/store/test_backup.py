@@ -124,7 +124,9 @@ def purchases(data_dir: Path) -> frozenset[str]:
 
 
 def restored(story: Story, new: Path, *, until: datetime | None = None, archive_dir: Path | None = None) -> Restored:
-    return restore_backup(story.backup, new, archive_directory=archive_dir or story.archive_dir, until=until)
+    return restore_backup(
+        story.backup, new, archive_directory=archive_dir or story.archive_dir, until=until, wall=utc_now
+    )
 
 
 def content(directory: Path) -> list[str]:
@@ -172,7 +174,7 @@ def test_a_restored_database_is_backed_up_and_archived_like_any_other(
         take_backup(database, place / "backup", wall=utc_now)
         ask(database.url, "CREATE TABLE later ()")
     own = remembered_archive(first)
-    restore_backup(place / "backup", new, archive_directory=story.archive_dir, until=None)
+    restore_backup(place / "backup", new, archive_directory=story.archive_dir, until=None, wall=utc_now)
 
     assert own is not None
     assert own != story.archive
@@ -209,7 +211,7 @@ def test_an_instant_that_the_archive_does_not_reach_is_refused(story: Story, new
 
 def test_an_instant_without_archive_is_refused(story: Story, new: Path) -> None:
     with pytest.raises(BackupRefused, match="--archive"):
-        restore_backup(story.backup, new, archive_directory=None, until=story.between)
+        restore_backup(story.backup, new, archive_directory=None, until=story.between, wall=utc_now)
 
 
 def test_an_archive_with_a_gap_is_refused_by_the_name_of_what_is_missing(
@@ -247,7 +249,7 @@ def test_a_damaged_back_up_is_refused(story: Story, new: Path, tmp_path: Path) -
     file.write_bytes(file.read_bytes()[:-1] + b"!")
 
     with pytest.raises(BackupRefused, match=r"damaged.*\n.*pg_control"):
-        restore_backup(tmp_path / "damaged", new, archive_directory=None, until=None)
+        restore_backup(tmp_path / "damaged", new, archive_directory=None, until=None, wall=utc_now)
 
     assert content(new) == []
 
@@ -263,7 +265,7 @@ def test_a_directory_that_is_not_empty_is_left_alone(story: Story, new: Path) ->
 
 def test_what_is_no_back_up_is_refused(new: Path, tmp_path: Path) -> None:
     with pytest.raises(BackupRefused, match="is not a back-up"):
-        restore_backup(tmp_path, new, archive_directory=None, until=None)
+        restore_backup(tmp_path, new, archive_directory=None, until=None, wall=utc_now)
 
 
 def test_nobody_else_opens_a_directory_while_it_is_restored_into(story: Story, new: Path) -> None:

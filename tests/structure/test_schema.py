@@ -11,6 +11,7 @@ pytestmark = pytest.mark.asyncio
 # Tables that belong to no organisation. A new one is a visible decision.
 OF_THE_HOUSE = {
     "migration": "What was applied to the schema.",
+    "generation": "Whether the database is a copy concerns the whole house.",
     "signing_key": "One key signs every organisation's tokens.",
 }
 BUCKETED = {

@@ -1,11 +1,15 @@
-"""The names of everything that a brand can be told of, as published, and those that are ours.
+"""The names of everything that a brand can be told of, as published, and those that are ours; and the envelope.
 
 The names of [reference 2.17], `milestoneCustomerUnEnrolment` (decision 29), and the hand-over of rewards. Two names
 speak of unified groups and one of a level taken back by a return: they may be subscribed to, and nothing sends them as
 long as programmes of one target and purchases without returns are all there is.
 """
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from kosminar.core.decoder import encode
 
 
 class EventName(StrEnum):
@@ -28,3 +32,44 @@ class EventName(StrEnum):
     STREAK_END = "streakEnd"
     REWARD_ISSUED = "rewardIssued"
     REWARD_REVERSED = "rewardReversed"
+
+
+def event_id(organisation_id: int, customer_id: int, generation: int, number: int) -> str:
+    """What names a notification for ever, and what repeats are dropped by; also its `webhook-id`.
+
+    Customers' numbers go on from what a restored copy has, so that the generation tells what the copy says from what
+    was said before it was restored. The first generation is 0 and not written.
+
+    >>> event_id(1, 501, 0, 4)
+    '1-501-4'
+    >>> event_id(1, 501, 28673105000000, 4)
+    '1-501-28673105000000-4'
+    """
+    when = f"{generation}-" if generation else ""
+    return f"{organisation_id}-{customer_id}-{when}{number}"
+
+
+def sealed(
+    name: str,
+    organisation_id: int,
+    *,
+    event_id: str,
+    request_id: str,
+    at: datetime,
+    sequence: int,
+    data: dict[str, Any],
+) -> str:
+    """A notification as it is sent, in the published envelope; nothing of it is made again for an attempt."""
+    content = {
+        "eventId": event_id,
+        "eventName": name,
+        "orgId": organisation_id,
+        "refId": f"{organisation_id}_{request_id}",
+        "apiRequestId": request_id,
+        "createdAt": int(at.timestamp()) * 1000 + at.microsecond // 1000,
+        "loyaltyEventId": None,
+        "traceAttributes": {},
+        "sequence": sequence,
+        "data": data,
+    }
+    return encode(content).decode()

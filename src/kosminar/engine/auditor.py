@@ -18,7 +18,8 @@ import asyncpg
 from kosminar.core.amount import ID_MAX
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer, bucket_of_identifier
 from kosminar.core.customer import Identifier, IdentifierType
-from kosminar.engine.recount import Accepted, Definitions, Difference, Stored, differences
+from kosminar.engine.difference import Difference
+from kosminar.engine.recount import Accepted, Definitions, Stored, differences
 from kosminar.store import activities, commands, customers, facts, programmes, recount, rewards
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray

@@ -12,9 +12,8 @@ from typing import Final
 from kosminar.core.activity import Activity
 from kosminar.core.clock import clock_now
 from kosminar.core.decide import Decision, Enrol, Verdict, covered_from, decide, settle
-from kosminar.core.decoder import encode
 from kosminar.core.errors import Code
-from kosminar.core.event import EventName
+from kosminar.core.event import EventName, event_id, sealed
 from kosminar.core.fact import Fact, FactName, reward_fact
 from kosminar.core.notification import Cause, Notice, key_of_reward, notices, period_completed
 from kosminar.core.period import Period
@@ -90,6 +89,7 @@ class _Batch:
     """Everything a batch has locked and loaded, and what it has to save."""
 
     wall: datetime
+    generation: int
     catalogues: Mapping[int, Catalogue]
     clocks: Mapping[int, datetime]
     customers: Mapping[CustomerKey, _Customer]
@@ -121,7 +121,7 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
     wanted = {request.customer for request in requests}
     locked, clocks = await standings.lock(connection, wanted, clocks_of=organisation_ids)
     now = wall()
-    known = {o: await catalogues.get(connection, o, clock.definitions_version) for o, clock in clocks.items()}
+    known = {o: await catalogues.get(connection, o, clock.edition) for o, clock in clocks.items()}
     instants = {
         o: clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=now) for o, clock in clocks.items()
     }
@@ -132,7 +132,9 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
         )
         for key, customer in locked.items()
     }
-    return _Batch(wall=now, catalogues=known, clocks=instants, customers=customers)
+    # Where no organisation is known, no customer is, and nothing is written.
+    generation = max((clock.generation for clock in clocks.values()), default=0)
+    return _Batch(wall=now, generation=generation, catalogues=known, clocks=instants, customers=customers)
 
 
 # ---------------------------------------------------------------- load
@@ -478,32 +480,24 @@ def _post(batch: _Batch, request: Request, told: Sequence[Notice]) -> None:
         number = customer.notification_number
         notification = Notification(
             number=number,
+            generation=batch.generation,
             name=notice.name.value,
             target_id=notice.target_id,
             period_id=notice.period_id,
             reward_id=notice.reward_id,
-            body=_sealed(key, notice, number, request.request_id, customer.at),
+            body=sealed(
+                notice.name,
+                key.organisation_id,
+                event_id=event_id(key.organisation_id, key.customer_id, batch.generation, number),
+                request_id=request.request_id,
+                at=customer.at,
+                sequence=number,
+                data=notice.data,
+            ),
             at=customer.at,
             created_at=batch.wall,
         )
         batch.posted.append(Posted(key, notification, subscribers[notice.name]))
-
-
-def _sealed(key: CustomerKey, notice: Notice, number: int, request_id: str, at: datetime) -> str:
-    """The notification as it is sent, in the published envelope; nothing of it is made anew for an attempt."""
-    content = {
-        "eventId": f"{key.organisation_id}-{key.customer_id}-{number}",
-        "eventName": notice.name,
-        "orgId": key.organisation_id,
-        "refId": f"{key.organisation_id}_{request_id}",
-        "apiRequestId": request_id,
-        "createdAt": int(at.timestamp()) * 1000 + at.microsecond // 1000,
-        "loyaltyEventId": None,
-        "traceAttributes": {},
-        "sequence": number,
-        "data": notice.data,
-    }
-    return encode(content).decode()
 
 
 # ---------------------------------------------------------------- save

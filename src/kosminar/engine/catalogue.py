@@ -1,6 +1,6 @@
 """The programmes of each organisation as a batch sees them, and who is told of what: read once per version.
 
-A version of the definitions is only ever read where they are held still, by the shared lock or in a snapshot, so a
+An edition of the definitions is only ever read where they are held still, by the shared lock or in a snapshot, so a
 cached one is never stale.
 Programmes are found by what they listen to, never tried one by one.
 """
@@ -14,14 +14,15 @@ from kosminar.core.programme import Programme
 from kosminar.store import programmes, webhook_endpoints
 from kosminar.store.connections import plan_as_usual
 from kosminar.store.queries import Connection
+from kosminar.store.standings import Edition
 from kosminar.store.webhook_endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """One version of one organisation's programmes."""
+    """One edition of one organisation's programmes."""
 
-    version: int
+    edition: Edition
     by_group: Mapping[int, Programme]
     by_target: Mapping[int, Programme]
     by_activity_type: Mapping[str, tuple[Programme, ...]]
@@ -29,12 +30,16 @@ class Catalogue:
     subscribers: Mapping[EventName, tuple[int, ...]]
 
     @property
+    def version(self) -> int:
+        return self.edition.version
+
+    @property
     def hands_over(self) -> bool:
         """Somebody is to hand rewards over: until they answer, a reward is pending (decision 27)."""
         return EventName.REWARD_ISSUED in self.subscribers
 
     @classmethod
-    def of(cls, version: int, found: Sequence[Programme], endpoints: Sequence[Endpoint]) -> "Catalogue":
+    def of(cls, edition: Edition, found: Sequence[Programme], endpoints: Sequence[Endpoint]) -> "Catalogue":
         ordered = sorted(found, key=lambda p: p.target.target_id)
         heard: dict[str, list[Programme]] = {}
         for programme in ordered:
@@ -44,7 +49,7 @@ class Catalogue:
             for name in EventName
         }
         return cls(
-            version=version,
+            edition=edition,
             by_group=MappingProxyType({p.target_group_id: p for p in ordered}),
             by_target=MappingProxyType({p.target.target_id: p for p in ordered}),
             by_activity_type=MappingProxyType({type_: tuple(listeners) for type_, listeners in heard.items()}),
@@ -53,23 +58,23 @@ class Catalogue:
 
 
 class Catalogues:
-    """The newest version seen of each organisation."""
+    """The newest edition seen of each organisation."""
 
     def __init__(self) -> None:
         self._newest: dict[int, Catalogue] = {}
 
-    def known(self, organisation_id: int, version: int) -> Catalogue | None:
-        """The catalogue of exactly this version, if it was read before; nothing has to be held still for that."""
+    def known(self, organisation_id: int, edition: Edition) -> Catalogue | None:
+        """The catalogue of exactly this edition, if it was read before; nothing has to be held still for that."""
         newest = self._newest.get(organisation_id)
-        return newest if newest is not None and newest.version == version else None
+        return newest if newest is not None and newest.edition == edition else None
 
-    async def get(self, connection: Connection, organisation_id: int, version: int) -> Catalogue:
-        """The catalogue of exactly this version; the caller holds the definitions still."""
-        if (known := self.known(organisation_id, version)) is not None:
+    async def get(self, connection: Connection, organisation_id: int, edition: Edition) -> Catalogue:
+        """The catalogue of exactly this edition; the caller holds the definitions still."""
+        if (known := self.known(organisation_id, edition)) is not None:
             return known
         await plan_as_usual(connection)
         catalogue = Catalogue.of(
-            version,
+            edition,
             await programmes.fetch_all(connection, organisation_id),
             await webhook_endpoints.list_of(connection, organisation_id),
         )

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from kosminar.store import health
+from kosminar.store import generations, health
+from kosminar.store.generations import Comparison
 from kosminar.store.migration import pending
 from kosminar.store.queries import Connection
 
@@ -50,6 +51,7 @@ async def examine(connection: Connection, *, now: datetime) -> list[Check]:
             found="up to date" if not missing else f"missing {', '.join(missing)}",
             advice="Run `kosminar migrate`.",
         ),
+        _generation(await generations.compare(connection)),
         _check(
             "clocks",
             healthy=skew <= CLOCK_SKEW_MAX,
@@ -63,6 +65,20 @@ async def examine(connection: Connection, *, now: datetime) -> list[Check]:
             advice="Raise max_connections.",
         ),
     ]
+
+
+def _generation(compared: Comparison | None) -> Check:
+    """Whether a copy would go on giving ids that its origin gave too; and where the server hides that, what to do."""
+    if compared is None or compared.newest is None:
+        return _check("generation", healthy=True, found="none yet", advice="")
+    found = str(compared.newest.number)
+    if not compared.here.known:
+        found += (
+            "; this server does not tell which one it is, so run `kosminar migrate --new-generation` after each restore "
+            "or failover"
+        )
+    advice = "This database was restored, or a standby took over: run `kosminar migrate`, or start `kosminar serve`."
+    return _check("generation", healthy=not compared.copied, found=found, advice=advice)
 
 
 def _check(name: str, *, healthy: bool, found: str, advice: str) -> Check:

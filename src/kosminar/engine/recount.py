@@ -18,9 +18,11 @@ from kosminar.core.event import EventName
 from kosminar.core.fact import Fact
 from kosminar.core.notification import key_of_reward
 from kosminar.core.programme import Programme
-from kosminar.core.reward import RewardKey, RewardState, may_report, parse_reward_id, reward_id
+from kosminar.core.reward import RewardKey, may_report
 from kosminar.core.standing import Run, Standing
 from kosminar.engine.batch import LEDGER_FACTS, report_fact, reward_of
+from kosminar.engine.difference import Difference, Telling
+from kosminar.engine.recount_notifications import of_notifications, reward_of_notification
 from kosminar.store.activities import AcceptedActivity
 from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact
@@ -40,23 +42,6 @@ from kosminar.store.rewards import AcceptedReport, Reward
 Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
 
 PERIOD_END: Final = "period end"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something stored that the recount does not give, or the other way round.
-
-    `expected` and `found` hold the columns that differ, or all columns where only one side has the row; None is
-    "nothing there". `target_id` is None for what concerns no one target, `target_name` where there is no such target.
-    """
-
-    organisation_id: int
-    customer_id: int
-    target_id: int | None
-    target_name: str | None
-    what: str
-    expected: Mapping[str, Any] | None
-    found: Mapping[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -95,7 +80,7 @@ class Definitions:
 
 def differences(definitions: Definitions, state: OrganisationState, stored: Stored) -> list[Difference]:
     """Everything in which one customer's rows are not what the accepted commands and activities make of them."""
-    telling = _Telling(definitions, stored.customer)
+    telling = Telling(definitions.newest, stored.customer)
     try:
         replay = _Replay(definitions, stored)
         return [
@@ -104,70 +89,11 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
             *_of_content(telling, stored),
             *_of_rows(telling, replay.rows(state, stored.rows), stored.rows),
             *_of_facts(telling, replay.facts, stored.facts),
-            *_of_notifications(telling, replay, stored),
+            *of_notifications(telling, state, stored.notifications, replay.rewards),
             *_of_period_ends(telling, replay, state),
         ]
     except Exception as error:  # noqa: BLE001 -- Whatever nonsense is stored, the audit goes on with the next customer.
         return [telling.of("recount", {"error": "none"}, {"error": f"{type(error).__name__}: {error}"})]
-
-
-@dataclass(frozen=True, slots=True)
-class _Telling:
-    """Makes differences of one customer."""
-
-    definitions: Definitions
-    customer: CustomerRow
-
-    def of(
-        self,
-        what: str,
-        expected: Mapping[str, Any] | None,
-        found: Mapping[str, Any] | None,
-        *,
-        target_id: int | None = None,
-    ) -> Difference:
-        programme = None if target_id is None else self.definitions.newest.get(target_id)
-        return Difference(
-            organisation_id=self.customer.organisation_id,
-            customer_id=self.customer.customer_id,
-            target_id=target_id,
-            target_name=None if programme is None else programme.target.name,
-            what=what,
-            expected=expected,
-            found=found,
-        )
-
-    def of_row(self, what: str, expected: Any, found: Any, *, target_id: int) -> Difference:
-        """Of two rows the columns that differ; of one row alone all of it."""
-        if expected is None or found is None:
-            sides = [None if row is None else row._asdict() for row in (expected, found)]
-        else:
-            names = [name for name in expected._fields if getattr(expected, name) != getattr(found, name)]
-            sides = [{name: getattr(row, name) for name in names} for row in (expected, found)]
-        return self.of(what, sides[0], sides[1], target_id=target_id)
-
-    def named(self, place: Place) -> str:
-        """What a row is, in the words of a reader who knows the programme."""
-        programme = self.definitions.newest.get(place.target_id)
-        foreign = "" if programme is not None else ", of a target that the organisation does not have"
-        match place.table:
-            case "progress":
-                period_id, run = place.numbers
-                return f"progress in {_period(programme, period_id)}, run {run}{foreign}"
-            case "streak":
-                return f"streak, run {place.numbers[0]}{foreign}"
-            case "reward":
-                key = RewardKey(place.target_id, *place.numbers)
-                return f"reward {reward_id(self.customer.customer_id, key)}{foreign}"
-            case table:
-                return f"{table} {place.numbers[0]}{foreign}"
-
-
-def _period(programme: Programme | None, period_id: int) -> str:
-    for period in () if programme is None else programme.periods:
-        if period.period_id == period_id:
-            return f"period {period.number} ({period.name})"
-    return f"the period with id {period_id}, which is not the target's"
 
 
 # ---------------------------------------------------------------- what should be
@@ -203,7 +129,7 @@ class _Replay:
             key
             for notification in stored.notifications
             if notification.name == EventName.REWARD_ISSUED
-            and (key := _reward_of_notification(stored.customer, notification)) is not None
+            and (key := reward_of_notification(stored.customer, notification)) is not None
         }
         self.accounts: dict[int, _Account] = {}
         self.facts: dict[tuple[int, int], RecordedFact] = {}
@@ -352,11 +278,6 @@ class _Replay:
         return rows
 
 
-def _reward_of_notification(customer: CustomerRow, notification: NotificationRow) -> RewardKey | None:
-    named = None if notification.reward_id is None else parse_reward_id(notification.reward_id)
-    return named[1] if named is not None and named[0] == customer.customer_id else None
-
-
 def _watched(account: _Account, run: Run, state: OrganisationState, found: StoredRow | None) -> int | None:
     """The period whose end the closer must look at.
 
@@ -382,7 +303,7 @@ def _watched(account: _Account, run: Run, state: OrganisationState, found: Store
 # ---------------------------------------------------------------- what differs
 
 
-def _of_order(telling: _Telling, replay: _Replay, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
+def _of_order(telling: Telling, replay: _Replay, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
     """The customer's numbers: each taken once, none left out, and time and definitions never run backwards."""
     taken: dict[int, list[str]] = defaultdict(list)
     at, version = stored.customer.created_at, 0
@@ -408,7 +329,7 @@ def _of_order(telling: _Telling, replay: _Replay, definitions: Definitions, stor
         previous = number
 
 
-def _of_customer(telling: _Telling, replay: _Replay, state: OrganisationState, stored: Stored) -> Iterator[Difference]:
+def _of_customer(telling: Telling, replay: _Replay, state: OrganisationState, stored: Stored) -> Iterator[Difference]:
     """The customer's own row: the last number, and when it was taken."""
     customer = stored.customer
     last = replay.steps[-1].sequence if replay.steps else 0
@@ -434,7 +355,7 @@ def _changed_at(replay: _Replay, stored: Stored) -> tuple[datetime, bool]:
     return max(ats, default=stored.customer.created_at), exact
 
 
-def _of_content(telling: _Telling, stored: Stored) -> Iterator[Difference]:
+def _of_content(telling: Telling, stored: Stored) -> Iterator[Difference]:
     """What an activity says is what its fingerprint was made of, and was not ahead of the clock."""
     for one in stored.accepted:
         if not isinstance(one, AcceptedActivity):
@@ -451,7 +372,7 @@ def _of_content(telling: _Telling, stored: Stored) -> Iterator[Difference]:
 
 
 def _of_rows(
-    telling: _Telling, expected: Mapping[Place, StoredRow], found: Mapping[Place, StoredRow]
+    telling: Telling, expected: Mapping[Place, StoredRow], found: Mapping[Place, StoredRow]
 ) -> Iterator[Difference]:
     if expected == found:
         return
@@ -462,7 +383,7 @@ def _of_rows(
 
 
 def _of_facts(
-    telling: _Telling, expected: Mapping[tuple[int, int], RecordedFact], recorded: Sequence[RecordedFact]
+    telling: Telling, expected: Mapping[tuple[int, int], RecordedFact], recorded: Sequence[RecordedFact]
 ) -> Iterator[Difference]:
     found = {(fact.sequence, fact.ordinal): fact for fact in recorded}
     if expected == found:
@@ -476,55 +397,7 @@ def _of_facts(
             yield telling.of_row(what, wanted, is_there, target_id=one.target_id)
 
 
-def _of_notifications(telling: _Telling, replay: _Replay, stored: Stored) -> Iterator[Difference]:
-    """Their numbers are 1, 2, 3 and so on, up to the customer's own, and each reward is handed over once."""
-    handed_over: set[RewardKey] = set()
-    at = stored.customer.created_at
-    previous = 0
-    for notification in stored.notifications:
-        what = f"notification {notification.number} ({notification.name})"
-        if notification.number != previous + 1:
-            yield telling.of(f"notification {previous + 1}", {"number": previous + 1}, None)
-        if not at <= notification.at <= stored.customer.changed_at:
-            allowed = {"at": at, "to": stored.customer.changed_at}
-            yield telling.of(what, allowed, {"at": notification.at}, target_id=notification.target_id)
-        previous, at = notification.number, max(at, notification.at)
-        if notification.reward_id is not None:
-            yield from _of_hand_over(telling, replay, stored.customer, notification, handed_over)
-    if stored.customer.notification_number != previous:
-        found = {"notification_number": stored.customer.notification_number}
-        yield telling.of("customer", {"notification_number": previous}, found)
-
-
-def _of_hand_over(
-    telling: _Telling,
-    replay: _Replay,
-    customer: CustomerRow,
-    notification: NotificationRow,
-    handed_over: set[RewardKey],
-) -> Iterator[Difference]:
-    """A reward that is handed over was earned, one that is taken back was reversed; and this reward was."""
-    what = f"notification {notification.number} ({notification.name})"
-    target_id = notification.target_id
-    key = _reward_of_notification(customer, notification)
-    reward = None if key is None else replay.rewards.get(key)
-    if key is None or reward is None:
-        yield telling.of(what, None, {"reward_id": notification.reward_id}, target_id=target_id)
-        return
-    place = {"target_id": key.target_id, "period_id": key.period_id or None}
-    found = {"target_id": target_id, "period_id": notification.period_id}
-    if place != found:
-        yield telling.of(what, place, found, target_id=target_id)
-    if notification.name == EventName.REWARD_REVERSED:
-        if reward.state is not RewardState.REVERSED:
-            yield telling.of(what, {"state": RewardState.REVERSED}, {"state": reward.state}, target_id=target_id)
-    elif not reward.handed_over or key in handed_over:
-        yield telling.of(what, None, {"reward_id": notification.reward_id}, target_id=target_id)
-    else:
-        handed_over.add(key)
-
-
-def _of_period_ends(telling: _Telling, replay: _Replay, state: OrganisationState) -> Iterator[Difference]:
+def _of_period_ends(telling: Telling, replay: _Replay, state: OrganisationState) -> Iterator[Difference]:
     """Everything due up to the instant that is noted as settled must have been worked, by the definitions of then."""
     for target_id, account in replay.accounts.items():
         programme = account.programme.as_of(state.settled_version)

@@ -127,7 +127,7 @@ async def _hold(connection: Connection, end: PeriodEnd, catalogues: Catalogues) 
     await standings.hold(connection, [definitions_key(end.organisation_id)])
     _, clocks = await standings.lock(connection, (), clocks_of=[end.organisation_id])
     clock = clocks[end.organisation_id]
-    return await catalogues.get(connection, end.organisation_id, clock.definitions_version), clock
+    return await catalogues.get(connection, end.organisation_id, clock.edition), clock
 
 
 # ---------------------------------------------------------------- decide

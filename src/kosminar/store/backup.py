@@ -21,6 +21,7 @@ from typing import Final, Self
 
 import asyncpg
 
+from kosminar.store import generations
 from kosminar.store.archive import Segment, archived, restore_command, segment_ending
 from kosminar.store.embedded import NAME, PORT, RESTORING, EmbeddedDatabase, Origin
 from kosminar.store.embedded_host import (
@@ -99,6 +100,8 @@ class Restored:
     last_change_at: datetime | None
     archived_count: int
     """Segments of the archive that continue the back-up."""
+    generation: int | None
+    """That begins with it; None if the back-up's schema is older than generations, and its first `serve` begins one."""
 
 
 # ---------------------------------------------------------------- backup
@@ -169,12 +172,18 @@ def _program(binaries: Path, name: str) -> Path:
 
 
 def restore_backup(
-    backup: Path, data_directory: Path, *, archive_directory: Path | None, until: datetime | None
+    backup: Path,
+    data_directory: Path,
+    *,
+    archive_directory: Path | None,
+    until: datetime | None,
+    wall: Callable[[], datetime],
 ) -> Restored:
     """Recover a back-up into a new data directory: to its own end, to the archive's, or up to and with an instant.
 
-    The server is stopped again when it answers, and the directory is then like any other. Raises BackupRefused and
-    EmbeddedDatabaseError, and leaves an empty directory behind then.
+    It then goes on as a new generation (generations.py). The server is stopped again when it answers, and the directory
+    is like any other. Raises BackupRefused, EmbeddedDatabaseError and ClockBehind, and leaves an empty directory behind
+    then.
     """
     backup, directory = backup.absolute(), data_directory.resolve()
     note = Note.read(backup)
@@ -191,12 +200,18 @@ def restore_backup(
     with _restoring(directory):
         with _explained(until), EmbeddedDatabase(directory, user, binaries=binaries, origin=origin) as database:
             database.join()
-            position, last_change_at = asyncio.run(_recovered(database.url))
+            position, last_change_at, generation = asyncio.run(_recovered(database.url, now=wall()))
         if until is None and segments and segment_ending(0, position).number < segments[-1].number:
             raise BackupRefused(
                 f"The log ends at {last_change_at}, before the end of the archive: {segment_ending(0, position)} is damaged."
             )
-    return Restored(data_directory=directory, note=note, last_change_at=last_change_at, archived_count=len(segments))
+    return Restored(
+        data_directory=directory,
+        note=note,
+        last_change_at=last_change_at,
+        archived_count=len(segments),
+        generation=generation,
+    )
 
 
 def _refuse_instant(note: Note, archive_directory: Path | None, until: datetime | None) -> None:
@@ -311,10 +326,11 @@ def _explained(until: datetime | None) -> Iterator[None]:
         raise
 
 
-async def _recovered(url: str) -> tuple[int, datetime | None]:
+async def _recovered(url: str, *, now: datetime) -> tuple[int, datetime | None, int | None]:
     connection = await asyncpg.connect(url)
     try:
         row = await QUERIES["fetch_recovery"].row(connection)
+        generation = await generations.keep(connection, now=now)
     finally:
         await connection.close()
-    return row["position"], row["last_change_at"]
+    return row["position"], row["last_change_at"], generation

@@ -12,7 +12,7 @@ from kosminar.store.queries import Connection, load
 QUERIES: Final = load("clocks")
 
 # Apart from the keys of programmes.py, because a settling organisation still takes batches.
-SETTLING_KEYS: Final = 0x6B6F_0002_0000_0000
+SETTLING_KEYS: Final = 2 << 53
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,10 +104,11 @@ FROM_THE_START: Final = DeliveryPlace(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notification on its way to one endpoint, as it is shown; `name` and `created_at` are the notification's."""
+    """One notification on its way to one endpoint, as it is shown; `generation` to `created_at` are the notification's."""
 
     customer_id: int
     number: int
+    generation: int
     name: str
     created_at: datetime
     state: str

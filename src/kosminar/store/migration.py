@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Final
 
+from kosminar.store import generations
 from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("migration")
@@ -44,12 +45,14 @@ def all_migrations() -> list[Migration]:
 
 
 async def migrate(connection: Connection, *, now: datetime) -> list[str]:
-    """Applies what is missing and returns the names applied, in order."""
+    """Applies what is missing, begins a generation where one is due, and returns the names applied, in order."""
     await QUERIES["lock_migrations"].run(connection, key=LOCK_KEY)
     try:
-        return await _migrate(connection, now)
+        names = await _migrate(connection, now)
+        await generations.keep(connection, now=now)
     finally:
         await QUERIES["unlock_migrations"].run(connection, key=LOCK_KEY)
+    return names
 
 
 async def pending(connection: Connection) -> list[str]:

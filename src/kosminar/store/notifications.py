@@ -17,9 +17,13 @@ COUNT_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """`number` counts the customer's from 1; `body` is sent as it is, byte for byte; `created_at` is real time."""
+    """`number` counts the customer's from 1; `body` is sent as it is, byte for byte; `created_at` is real time.
+
+    `generation` is the house's when it was written, and part of the event id.
+    """
 
     number: int
+    generation: int
     name: str
     target_id: int
     period_id: int | None
@@ -57,6 +61,7 @@ async def _insert(connection: Connection, posted: Sequence[Posted], *, expires_a
         connection,
         **places([each.customer for each in posted]),
         numbers=[note.number for note in notes],
+        generations=[note.generation for note in notes],
         names=[note.name for note in notes],
         target_ids=[note.target_id for note in notes],
         period_ids=[note.period_id for note in notes],

@@ -29,8 +29,9 @@ from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("programmes")
 
-# The keys of advisory locks are one number space for the whole database; these begin where nothing else of ours is.
-DEFINITIONS_KEYS: Final = 0x6B6F_0001_0000_0000
+# The keys of advisory locks are one number space for the whole database. Ids of organisations are below 2^53, and in a
+# later generation not far below: each kind of lock has that much room. Below it are our locks that are no organisation's.
+DEFINITIONS_KEYS: Final = 1 << 53
 
 
 class Change(NamedTuple):

@@ -4,7 +4,7 @@ Rows stay rows here, because a row that makes no sense must be reported and neve
 the accepted commands and activities is read by their own modules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -42,13 +42,14 @@ class CustomerRow(NamedTuple):
 
 
 class OrganisationState(NamedTuple):
-    """An organisation's clock and definitions; `settled_version` belongs to `settled_at`."""
+    """An organisation's clock and definitions; `settled_version` belongs to `settled_at`. And the house's generations."""
 
     test_clock: bool
     clock_at: datetime
     settled_at: datetime
     settled_version: int
     definitions_version: int
+    generations: Collection[int]
 
 
 class EnrolmentRow(NamedTuple):
@@ -111,9 +112,11 @@ StoredRow = EnrolmentRow | ProgressRow | StreakRow | RewardRow
 
 
 class NotificationRow(NamedTuple):
-    """A notification without what it says."""
+    """A notification without what it says but for its event id, None where its body has none."""
 
     number: int
+    generation: int
+    event_id: str | None
     name: str
     target_id: int
     period_id: int | None

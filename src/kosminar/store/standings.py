@@ -60,13 +60,25 @@ class StandingKey(NamedTuple):
     target_id: int
 
 
+class Edition(NamedTuple):
+    """One content of an organisation's definitions: after a failover a version that was lost is given again."""
+
+    generation: int
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """An organisation's clock and the version of its definitions, as held by a batch."""
+    """An organisation's clock and the edition of its definitions, as held by a batch; and the house's generation."""
 
     test_clock: bool
     clock_at: datetime
     definitions_version: int
+    generation: int
+
+    @property
+    def edition(self) -> Edition:
+        return Edition(self.generation, self.definitions_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +220,7 @@ async def find(connection: Connection, key: CustomerKey) -> CustomerWithStanding
         return None
     columns = dict(row)
     remembered = [columns.pop(name) for name in ("enrolments", "progress", "runs")]
-    clock = Clock(*[columns.pop(name) for name in ("test_clock", "clock_at", "definitions_version")])
+    clock = Clock(*[columns.pop(name) for name in ("test_clock", "clock_at", "definitions_version", "generation")])
     return CustomerWithStandings(Customer(**columns), clock, key, *remembered)
 
 

@@ -88,15 +88,14 @@ async def _see(house: House, key: CustomerKey) -> tuple[CustomerWithStandings, C
         found = await standings.find(connection, key)
         if found is None:
             return None
-        known = house.catalogues.known(key.organisation_id, found.clock.definitions_version)
+        known = house.catalogues.known(key.organisation_id, found.clock.edition)
         if known is not None:
             return found, known
         # To read them takes several statements, which a snapshot holds together.
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = await standings.find(connection, key)
             assert found is not None, "customers are never deleted"
-            version = found.clock.definitions_version
-            return found, await house.catalogues.get(connection, key.organisation_id, version)
+            return found, await house.catalogues.get(connection, key.organisation_id, found.clock.edition)
 
 
 class _Shown:

@@ -6,7 +6,7 @@ docs/webhooks.md.
 
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native, problem
@@ -16,7 +16,7 @@ from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, 
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
-from kosminar.core.decoder import Fields, encode
+from kosminar.core.decoder import Fields
 from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
     CONNECTION_COUNT_MAX,
@@ -31,7 +31,7 @@ from kosminar.core.endpoint import (
     read_url,
 )
 from kosminar.core.errors import MESSAGES, Code, Complaint, invalid
-from kosminar.core.event import EventName
+from kosminar.core.event import EventName, event_id, sealed
 from kosminar.core.webhook import secret_text
 from kosminar.engine import endpoints
 from kosminar.engine.endpoints import SECRET_BYTES, NewEndpoint, TooManyEndpoints
@@ -154,7 +154,7 @@ async def try_endpoint(house: House, call: Call) -> Answer:
     async with house.endpoint_tests.alone(endpoint.webhook_endpoint_id) as alone:
         if not alone:
             raise Refused(Complaint.of(Code.TOO_MANY_REQUESTS), status=429, headers=RETRY_AFTER)
-        outcome = await house.courier.send_test(endpoint, _test_body(call, house.wall().timestamp()))
+        outcome = await house.courier.send_test(endpoint, _test_body(call, house.wall()))
     return native({"status": outcome.status, "error": outcome.error, "milliseconds": outcome.milliseconds})
 
 
@@ -261,20 +261,16 @@ def _chosen_state(value: Any) -> EndpointState:
     return EndpointState(value)
 
 
-def _test_body(call: Call, seconds: float) -> str:
-    content = {
-        "eventId": f"{call.organisation_id}-test-{call.request_id}",
-        "eventName": TEST_EVENT,
-        "orgId": call.organisation_id,
-        "refId": f"{call.organisation_id}_{call.request_id}",
-        "apiRequestId": call.request_id,
-        "createdAt": int(seconds * 1000),
-        "loyaltyEventId": None,
-        "traceAttributes": {},
-        "sequence": 0,
-        "data": {},
-    }
-    return encode(content).decode()
+def _test_body(call: Call, now: datetime) -> str:
+    return sealed(
+        TEST_EVENT,
+        call.organisation_id,
+        event_id=f"{call.organisation_id}-test-{call.request_id}",
+        request_id=call.request_id,
+        at=now,
+        sequence=0,
+        data={},
+    )
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -297,7 +293,7 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
 
 def _shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
     return {
-        "eventId": f"{call.organisation_id}-{delivery.customer_id}-{delivery.number}",
+        "eventId": event_id(call.organisation_id, delivery.customer_id, delivery.generation, delivery.number),
         "customerId": delivery.customer_id,
         "number": delivery.number,
         "eventName": delivery.name,

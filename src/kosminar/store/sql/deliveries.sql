@@ -369,8 +369,8 @@ SELECT :bucket, :organisation_id, k.customer_id, :webhook_endpoint_id, k.number,
 
 -- list_deliveries_of_customer
 -- One customer's deliveries to an endpoint by number, a page after one.
-SELECT d.customer_id, d.number, d.state, d.attempt_count, d.expires_at, d.attempted_at, d.status, d.error, n.name,
-       n.created_at, e.activated_at
+SELECT d.customer_id, d.number, d.state, d.attempt_count, d.expires_at, d.attempted_at, d.status, d.error,
+       n.generation, n.name, n.created_at, e.activated_at
   FROM delivery AS d
   JOIN notification AS n
     ON n.bucket = d.bucket AND n.organisation_id = d.organisation_id
@@ -388,7 +388,7 @@ SELECT d.customer_id, d.number, d.state, d.attempt_count, d.expires_at, d.attemp
 -- What an endpoint did not get, by customer and number, a page after one: a short look into each bucket, however many
 -- were delivered, and the notifications of the page alone.
 SELECT found.customer_id, found.number, found.state, found.attempt_count, found.expires_at, found.attempted_at,
-       found.status, found.error, n.name, n.created_at, e.activated_at
+       found.status, found.error, n.generation, n.name, n.created_at, e.activated_at
   FROM (SELECT each.*
           FROM unnest(:buckets::smallint[]) AS b (bucket)
          CROSS JOIN LATERAL (SELECT d.*

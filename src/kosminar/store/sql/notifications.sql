@@ -1,11 +1,11 @@
 -- insert_notifications
 -- The outbox is only ever added to, in the transaction of what it tells of.
-INSERT INTO notification (bucket, organisation_id, customer_id, number, name, target_id, period_id, reward_id, body,
-                          at, created_at)
+INSERT INTO notification (bucket, organisation_id, customer_id, number, generation, name, target_id, period_id,
+                          reward_id, body, at, created_at)
 SELECT *
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :numbers::bigint[],
-              :names::text[], :target_ids::bigint[], :period_ids::bigint[], :reward_ids::text[], :bodies::text[],
-              :ats::timestamptz[], :created_ats::timestamptz[])
+              :generations::bigint[], :names::text[], :target_ids::bigint[], :period_ids::bigint[],
+              :reward_ids::text[], :bodies::text[], :ats::timestamptz[], :created_ats::timestamptz[])
 
 -- insert_deliveries
 -- One for each endpoint that subscribes.
@@ -44,7 +44,7 @@ SELECT k.organisation_id, k.customer_id, k.target_id, k.period_id
 
 -- list_notifications
 -- One customer's outbox, oldest first, a page after a number.
-SELECT number, name, target_id, period_id, reward_id, body, at, created_at
+SELECT number, generation, name, target_id, period_id, reward_id, body, at, created_at
   FROM notification
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id = :customer_id
    AND number > :after

@@ -16,8 +16,9 @@ SELECT count(*)
    AND (organisation_id, customer_id) <= (:last_organisation, :last_customer)
 
 -- find_organisation_state
--- Where an organisation's time and definitions stand, in the snapshot of the page.
-SELECT test_clock, clock_at, settled_at, settled_version, definitions_version
+-- Where an organisation's time and definitions stand, in the snapshot of the page; and which generations there were.
+SELECT test_clock, clock_at, settled_at, settled_version, definitions_version,
+       ARRAY(SELECT generation FROM generation) AS generations
   FROM organisation
  WHERE organisation_id = :organisation_id
 
@@ -48,8 +49,10 @@ SELECT customer_id, target_id, period_id, level_id, run, reward_definition_id, k
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
 -- list_notification_rows
--- A range of customers' notifications in the order of their numbers; what they say is not read again.
-SELECT customer_id, number, name, target_id, period_id, reward_id, at
+-- A range of customers' notifications in the order of their numbers; of what they say only the event id, which comes
+-- first, is read again.
+SELECT customer_id, number, generation, substring(left(body, 200) FROM '^{"eventId":"([^"]*)"') AS event_id, name,
+       target_id, period_id, reward_id, at
   FROM notification
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
  ORDER BY customer_id, number

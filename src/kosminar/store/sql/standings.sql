@@ -19,10 +19,11 @@ WITH locked AS (
 )
 SELECT place, sequence, notification_number, changed_at,
        NULL::bigint AS organisation_id, NULL::boolean AS test_clock, NULL::timestamptz AS clock_at,
-       NULL::integer AS definitions_version
+       NULL::integer AS definitions_version, NULL::bigint AS generation
   FROM locked
  UNION ALL
-SELECT NULL, NULL, NULL, NULL, organisation_id, test_clock, clock_at, definitions_version
+SELECT NULL, NULL, NULL, NULL, organisation_id, test_clock, clock_at, definitions_version,
+       (SELECT max(generation) FROM generation)
   FROM organisation
  WHERE organisation_id = ANY(:clocks_of::bigint[])
 
@@ -86,7 +87,7 @@ SELECT 'run', k.place, s.target_id,
 -- One customer, the organisation's clock and all that is remembered of every target, of one moment: a read needs no
 -- snapshot of its own for it.
 SELECT c.customer_id, c.external_id, c.mobile, c.email, c.first_name, c.last_name, c.created_at,
-       o.test_clock, o.clock_at, o.definitions_version,
+       o.test_clock, o.clock_at, o.definitions_version, (SELECT max(generation) FROM generation) AS generation,
        ARRAY(SELECT e
                FROM enrolment AS e
               WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id
