@@ -48,6 +48,7 @@ from kosminar.store.backup import BackupRefused
 from kosminar.store.connections import was_lost
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import EmbeddedDatabaseError, has_cluster
+from kosminar.store.link import Link
 from kosminar.store.migration import MigrationRefused, migrate
 from kosminar.wiring import open_database, open_house, utc_now
 
@@ -101,16 +102,26 @@ def main() -> None:
         SetUpRefused,
         ImportRefused,
         PortTaken,
-        NotSaved,
         asyncpg.PostgresError,
         asyncpg.ClientConfigurationError,
         OSError,
     ) as error:
-        _complain(str(error), FOUND)
+        _complain(_in_words(error), FOUND)
+    except NotSaved as error:
+        reason = f"{error}: {_in_words(error.__cause__)}" if error.__cause__ is not None else f"{error}."
+        _complain(f"{reason[0].upper()}{reason[1:]} What was saved before stays. Run the command again later.", FOUND)
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not was_lost(error):
             raise
         _complain(f"The connection to the database was lost: {error}", FOUND)
+
+
+def _in_words(error: BaseException) -> str:
+    """One sentence or more; what PostgreSQL says is a clause, and the driver says nothing of some timeouts."""
+    text = str(error) or "the database did not answer in time"
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return f"The database is read-only ({text}). Run the command where it can be written, or when it can."
+    return text if text.endswith((".", "!", "?")) else f"{text[0].upper()}{text[1:]}."
 
 
 def _look_for_garbage_seldom() -> None:
@@ -618,11 +629,9 @@ def _with_house(settings_: Settings, work: Callable[[House], Awaitable[T]]) -> T
 
 def _with_connection(settings_: Settings, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
     async def run(database_url: str) -> T:
-        connection = await asyncpg.connect(database_url)
-        try:
+        link = Link(database_url)
+        async with link.watched(), link.connection() as connection:
             return await work(connection)
-        finally:
-            await connection.close()
 
     with open_database(settings_) as database_url:
         return asyncio.run(run(database_url))

@@ -9,7 +9,7 @@ Told to operators in docs/operations.md; tested by tests/cli/test_shutdown.py.
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import Final
@@ -31,6 +31,9 @@ IDLE_SECONDS: Final = 0.1
 # Longer than the minute for which proxies commonly keep idle connections to us: whoever sends a request on a connection
 # that we are closing cannot know whether it was read.
 KEEP_ALIVE_SECONDS: Final = 75
+
+# A worker that was cancelled and works on has overheard it.
+CANCEL_AGAIN_SECONDS: Final = 3
 
 LOG: Final = structlog.get_logger()
 
@@ -171,8 +174,15 @@ async def serve(
                 await server.serve(sockets=[listener])
                 await server.announced()
             finally:
-                for task in working:
-                    task.cancel()
-                await asyncio.wait(working)
+                await _end(working)
                 await server.finish()
         LOG.info("stopped")
+
+
+async def _end(working: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel, and cancel again: where a connection breaks at the same time, its error takes the place of the end."""
+    left = set(working)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)

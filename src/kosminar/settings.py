@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
 from kosminar.store.embedded_host import default_data_directory
+from kosminar.store.link import each_host
 
 PREFIX = "KOSMINAR_"
 CONFIG = "KOSMINAR_CONFIG"
@@ -97,8 +98,8 @@ def database_url(given: str) -> str:
     if not given.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
     try:
-        # Reading the port is what refuses one that is no number.
-        _ = urlsplit(given).port
+        # Of several hosts, each has its port. Reading one is what refuses what is no number.
+        _ = [urlsplit(host).port for host in each_host(given)]
         ports = parse_qs(urlsplit(given).query).get("port", [])
         _ = [int(port) for named in ports for port in named.split(",")]
     except ValueError:

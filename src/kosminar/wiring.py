@@ -31,6 +31,7 @@ from kosminar.settings import Settings
 from kosminar.store import generations
 from kosminar.store.connections import plan_by_key, sharing_types
 from kosminar.store.embedded import kept_alive, open_embedded
+from kosminar.store.link import Link, Pool
 from kosminar.store.migration import migrate
 
 # For reads and probes. The lanes have connections of their own: whoever waits for a lane while it holds
@@ -85,30 +86,25 @@ async def open_house(
     The simulation has a wall and connections of its own, to move the one and to break the others.
     """
     meters = Meters()
-    make_pool = partial(
-        asyncpg.create_pool,
-        database_url,
-        connection_class=sharing_types(connection_class),
-        init=partial(_recognise, wall=wall),
-    )
+    link = Link(database_url, connection_class=sharing_types(connection_class))
+    make_pool = partial(link.pool, init=partial(_recognise, wall=wall))
     async with (
-        _opened(make_pool(min_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
+        link.watched(),
+        # The first connection at once, so that a database that cannot be reached is found out now.
+        _opened(make_pool(init_size=1, max_size=CONNECTION_COUNT, reset=_leave_as_it_is)) as pool,
         _opened(
             make_pool(
-                min_size=1,
                 max_size=settings.lanes,
                 command_timeout=COMMAND_SECONDS,
                 init=partial(_prepare_lane, wall=wall),
                 reset=_leave_as_it_is,
             )
         ) as lane_pool,
-        _opened(make_pool(min_size=0, max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
+        _opened(make_pool(max_size=CLOSER_CONNECTION_COUNT)) as closer_pool,
         _opened(
-            make_pool(min_size=0, max_size=settings.lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
+            make_pool(max_size=settings.lanes, command_timeout=COMMAND_SECONDS, reset=_leave_as_it_is)
         ) as sweep_pool,
-        _opened(
-            make_pool(min_size=0, max_size=COURIER_CONNECTION_COUNT, command_timeout=COMMAND_SECONDS)
-        ) as courier_pool,
+        _opened(make_pool(max_size=COURIER_CONNECTION_COUNT, command_timeout=COMMAND_SECONDS)) as courier_pool,
         Sender(networks=settings.webhook_networks, user_agent=f"Kosminar/{version('kosminar')}") as sender,
     ):
         pools = {
@@ -166,7 +162,7 @@ async def _leave_as_it_is(_: asyncpg.Connection) -> None:
 
 
 @asynccontextmanager
-async def _opened(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
+async def _opened(pool: Pool) -> AsyncIterator[Pool]:
     """An open pool, which is closed in order."""
     await pool
     try:

@@ -26,6 +26,7 @@ import pytest
 from tests.api.brand import Brand, Programme, open_brand, purchase
 from tests.bodies import MILESTONE
 
+from kosminar import serve
 from kosminar.engine import auditor
 from kosminar.engine.house import House
 
@@ -411,3 +412,23 @@ async def test_the_drain_serves_on_says_so_and_is_skipped_by_ctrl_c(database_url
     assert [line["drain_seconds"] for line in process.log if line["event"] == "stopping"] == [600, 0]
     # In a hurry too, an idle server has nothing to give up and nothing to complain of.
     assert {line["level"] for line in process.log if line["event"] != "stopping_hurried"} == {"info"}
+
+
+async def test_a_worker_whose_end_was_lost_in_another_error_is_ended_all_the_same(monkeypatch) -> None:
+    """A connection that breaks while it is being left puts its own error in the place of the cancellation."""
+    monkeypatch.setattr(serve, "CANCEL_AGAIN_SECONDS", 0.01)
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            ended.append("overheard")
+        await asyncio.sleep(3600)
+
+    worker = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await serve._end([worker])
+
+    assert (ended, worker.cancelled()) == (["overheard"], True)

@@ -53,6 +53,7 @@ SYSTEM_SCOPE = {
     "raise_identities": "Ids of every organisation jump together.",
     "insert_generation": "The generation is the house's.",
     "save_server_of_generation": "The generation is the house's.",
+    "find_hindrance": "Reads no table.",
     "create_migration_table": "The schema is the house's.",
     "find_migration_table": "The schema is the house's.",
     "list_migrations": "The schema is the house's.",

@@ -1,6 +1,5 @@
 """Probes for whoever watches the process: is it alive, may it be sent requests."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,13 +13,9 @@ from kosminar.core.access import Level
 from kosminar.core.errors import Code, Complaint
 from kosminar.engine import readings
 from kosminar.engine.meters import Meters
-from kosminar.store import organisations
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
-
-PATIENCE_SECONDS: Final = 3
-"""Of a probe for the database: less than orchestrators commonly have for the probe itself."""
 
 # The framework adds the charset.
 PLAIN: Final = "text/plain; version=0.0.4"
@@ -34,14 +29,11 @@ async def show_alive(house: "House", call: Call) -> Answer:  # noqa: ARG001  # E
 
 
 async def show_ready(house: "House", call: Call) -> Answer:  # noqa: ARG001
-    """GET /readyz: the database answers too, and we were not asked to stop."""
+    """GET /readyz: the database takes changes too, and we were not asked to stop."""
     if house.drain.begun:
         raise _not_ready("The server is stopping; requests are better sent to another one.")
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS), house.pool.acquire() as connection:
-            await organisations.ping(connection)
-    except Exception:  # noqa: BLE001  # Whatever it is, the answer is the same: not ready.
-        raise _not_ready("The database does not answer.") from None
+    if (hindrance := await house.readiness.hindrance(house.pool)) is not None:
+        raise _not_ready(hindrance)
     return native({"status": "ok"})
 
 

@@ -38,6 +38,7 @@ from kosminar.engine.outbound import Answer, Sender
 from kosminar.engine.writer import Writer
 from kosminar.store import deliveries
 from kosminar.store.deliveries import EndpointDue, EndpointKey, Head, Turn
+from kosminar.store.link import within
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey
 
@@ -421,7 +422,7 @@ class Courier:
     async def _let_go(self, turn: Turn, *, due_at: datetime | None) -> None:
         """Give a lease back on the way out; where that fails it ends by itself."""
         try:
-            async with asyncio.timeout(GIVE_BACK_SECONDS), self._pool.acquire() as connection:
+            async with within(self._pool, GIVE_BACK_SECONDS) as connection:
                 await deliveries.give_back(connection, turn, due_at=due_at)
         except Exception:
             LOG.exception("lease_not_given_back", organisation_id=turn.endpoint.organisation_id)

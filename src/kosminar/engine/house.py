@@ -12,6 +12,7 @@ from kosminar.engine.courier import Courier
 from kosminar.engine.endpoints import Steps, Tests
 from kosminar.engine.housekeeper import Housekeeper
 from kosminar.engine.meters import Meters
+from kosminar.engine.readiness import Readiness
 from kosminar.engine.sign_ins import SignIns
 from kosminar.engine.writer import Writer
 from kosminar.engine.zones import Zones
@@ -39,6 +40,7 @@ class House:
     wall: Callable[[], datetime]
     meters: Meters = field(default_factory=Meters)
     drain: Drain = field(default_factory=Drain)
+    readiness: Readiness = field(default_factory=Readiness)
     # What reads see of definitions; the writer and the sweeper have their own.
     catalogues: Catalogues = field(default_factory=Catalogues)
     endpoint_tests: Tests = field(default_factory=Tests)

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 
 from kosminar.engine.meters import Meters
 from kosminar.store import backlog
+from kosminar.store.link import within
 from kosminar.store.queries import Connection
 
 PATIENCE_SECONDS: Final = 2
@@ -28,15 +29,18 @@ LOG = structlog.get_logger()
 
 async def read(pool: asyncpg.Pool, meters: Meters, now: datetime) -> list[Metric]:
     """All that the database gives in time. `now` is real time."""
-    found: list[Metric] = []
-    for reading in READINGS:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), pool.acquire() as connection:
-                found += await reading(connection, now)
-        except Exception as error:  # noqa: BLE001  # Whatever it is, the other numbers are worth more than the reason.
-            LOG.warning("reading_failed", reading=reading.__name__, error=type(error).__name__)
-            meters.scrape_errors.inc()
-    return found
+    found = await asyncio.gather(*(_read(reading, pool, meters, now) for reading in READINGS))
+    return [metric for metrics in found for metric in metrics]
+
+
+async def _read(reading: Reading, pool: asyncpg.Pool, meters: Meters, now: datetime) -> list[Metric]:
+    try:
+        async with within(pool, PATIENCE_SECONDS) as connection:
+            return await reading(connection, now)
+    except Exception as error:  # noqa: BLE001  # Whatever it is, the other numbers are worth more than the reason.
+        LOG.warning("reading_failed", reading=reading.__name__, error=type(error).__name__)
+        meters.scrape_errors.inc()
+        return []
 
 
 async def read_period_ends(connection: Connection, now: datetime) -> list[Metric]:

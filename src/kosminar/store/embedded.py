@@ -569,5 +569,8 @@ def _working_folder(process: Path) -> Path | None:
 
 
 def _knock(folder: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as visitor:
+    with socket.socket(socket.AF_UNIX) as visitor, contextlib.suppress(BlockingIOError):
+        # Where so many wait that the kernel takes no more, a server that stands still is listening; whoever then
+        # connects learns of it by a deadline. Without one, we would wait here for ever.
+        visitor.setblocking(False)
         visitor.connect(str(folder / f".s.PGSQL.{PORT}"))
