@@ -45,7 +45,7 @@ from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError
 from kosminar.store import backup, generations, organisations
 from kosminar.store.backup import BackupRefused
-from kosminar.store.connections import was_lost
+from kosminar.store.connections import in_words, was_lost
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import EmbeddedDatabaseError, has_cluster
 from kosminar.store.link import Link
@@ -102,26 +102,16 @@ def main() -> None:
         SetUpRefused,
         ImportRefused,
         PortTaken,
+        NotSaved,
         asyncpg.PostgresError,
         asyncpg.ClientConfigurationError,
         OSError,
     ) as error:
-        _complain(_in_words(error), FOUND)
-    except NotSaved as error:
-        reason = f"{error}: {_in_words(error.__cause__)}" if error.__cause__ is not None else f"{error}."
-        _complain(f"{reason[0].upper()}{reason[1:]} What was saved before stays. Run the command again later.", FOUND)
+        _complain(in_words(error), FOUND)
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not was_lost(error):
             raise
         _complain(f"The connection to the database was lost: {error}", FOUND)
-
-
-def _in_words(error: BaseException) -> str:
-    """One sentence or more; what PostgreSQL says is a clause, and the driver says nothing of some timeouts."""
-    text = str(error) or "the database did not answer in time"
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        return f"The database is read-only ({text}). Run the command where it can be written, or when it can."
-    return text if text.endswith((".", "!", "?")) else f"{text[0].upper()}{text[1:]}."
 
 
 def _look_for_garbage_seldom() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kosminar.store.connections import plan_as_usual, plan_by_key, sharing_types
+from kosminar.store.connections import is_away, plan_as_usual, plan_by_key, sharing_types
 from kosminar.store.queries import load
 
 ROWS = "SELECT count(*) FROM unnest($1::reward[])"
@@ -100,3 +100,36 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for below in node.get("Plans", ()):
         yield from _nodes(below)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("code", "away"),
+    [
+        ("08006", True),  # A connection failed.
+        ("25006", True),  # Read-only, or in recovery.
+        ("40001", True),  # Also a read that was in the way of a standby's recovery.
+        ("53100", True),  # A full disk.
+        ("53300", True),  # Too many connections.
+        ("55P03", True),  # A lock was not to be had.
+        ("57014", True),  # Somebody cancelled it.
+        ("57P01", True),  # Shutting down.
+        ("57P03", True),  # Starting up.
+        ("58030", True),  # The disk fails.
+        ("0A000", False),  # Not supported.
+        ("22003", False),  # A value that does not fit.
+        ("23505", False),  # There twice.
+        ("25P02", False),  # We went on in a transaction that had failed.
+        ("42P01", False),  # No such table.
+        ("42501", False),  # Not allowed to us.
+        ("58P01", False),  # A file of its own is missing.
+        ("XX001", False),  # Its data are damaged.
+    ],
+)
+async def test_what_will_pass_by_itself_is_told_from_what_will_not(
+    connection: asyncpg.Connection, code: str, *, away: bool
+) -> None:
+    with pytest.raises(asyncpg.PostgresError) as raised:
+        await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{code}'; END $$")
+
+    assert is_away(raised.value) == away

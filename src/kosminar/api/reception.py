@@ -6,7 +6,6 @@ goes wrong, also inside an operation, leaves as an answer in the shape of its su
 
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 import structlog
 from litestar.types import Receive, Scope
 
@@ -22,7 +21,7 @@ from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
 from kosminar.engine.writer import NotSaved
 from kosminar.store import organisations
-from kosminar.store.connections import was_lost
+from kosminar.store.connections import is_away
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -32,18 +31,6 @@ NOBODY: Final = Caller(0, "", {})
 
 WITH_BODY: Final = ("POST", "PUT", "PATCH")
 RETRY_AFTER: Final = {"Retry-After": "1"}
-
-# The database is away, restarting or full: nothing is wrong with the request.
-UNAVAILABLE: Final = (
-    NotSaved,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-)
 
 LOG: Final = structlog.get_logger()
 
@@ -131,7 +118,7 @@ def answer_to(error: Exception, *, path: str) -> Answer:
     if isinstance(error, ClientGone):
         LOG.debug("client gone")
         return in_shape(path, Refused(Complaint.of(Code.INVALID_INPUT)))
-    if isinstance(error, UNAVAILABLE) or was_lost(error):
+    if isinstance(error, NotSaved) or is_away(error):
         LOG.warning("unavailable", exc_info=error)
         return in_shape(path, Refused(Complaint.of(Code.TRY_AGAIN_LATER), status=503, headers=RETRY_AFTER))
     incident_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")

@@ -1,8 +1,11 @@
-"""Says what is wrong with an installation, and what to do about it. Looks only; changes nothing."""
+"""Says what is wrong with an installation, and what to do about it. Looks, and makes one write that leaves nothing."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import asyncpg
 
 from kosminar.store import generations, health
 from kosminar.store.generations import Comparison
@@ -14,6 +17,8 @@ SERVER_VERSION_MIN: Final = 15
 CLOCK_SKEW_MAX: Final = timedelta(seconds=5)
 # What one more process may open.
 CONNECTIONS_FREE_MIN: Final = 50
+# For one small write; it may hang for a synchronous standby that is not there, or for a disk.
+WRITE_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ async def examine(connection: Connection, *, now: datetime) -> list[Check]:
             found=f"{facts.connection_count} of {facts.connection_count_max} in use",
             advice="Raise max_connections.",
         ),
+        await _check_writing(connection),
     ]
 
 
@@ -79,6 +85,23 @@ def _generation(compared: Comparison | None) -> Check:
         )
     advice = "This database was restored, or a standby took over: run `kosminar migrate`, or start `kosminar serve`."
     return _check("generation", healthy=not compared.copied, found=found, advice=advice)
+
+
+async def _check_writing(connection: Connection) -> Check:
+    """Last of all: a write that hangs may cost the connection."""
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            found = await health.find_hindrance(connection, writing=True)
+    except TimeoutError:
+        found = f"nothing was saved within {WRITE_SECONDS} seconds"
+    except asyncpg.PostgresError as error:
+        found = str(error)
+    return _check(
+        "writing",
+        healthy=found is None,
+        found=found or "a change was saved",
+        advice="Changes are answered with 503 meanwhile. Name the primary, free its disk, or see to its standby.",
+    )
 
 
 def _check(name: str, *, healthy: bool, found: str, advice: str) -> Check:

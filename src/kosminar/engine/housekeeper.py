@@ -19,12 +19,14 @@ from kosminar.store import deliveries, idempotency
 # Promised are 24 hours; a caller who comes back the next evening still finds the answer.
 KEPT_FOR: Final = timedelta(hours=48)
 ROUND_SECONDS: Final = 3600.0
+# After a round that failed, as while the database is away.
+TROUBLE_SECONDS: Final = 60.0
 
 LOG = structlog.get_logger()
 
 
 class Housekeeper:
-    """`run` goes round once an hour until cancelled; any number of processes may."""
+    """`run` goes round once an hour until cancelled, sooner after trouble; any number of processes may."""
 
     def __init__(self, pool: asyncpg.Pool, *, wall: Callable[[], datetime]) -> None:
         self._pool = pool
@@ -34,9 +36,11 @@ class Housekeeper:
         while True:
             try:
                 await self.tidy()
+                pause_seconds = ROUND_SECONDS
             except Exception:
                 LOG.exception("not_tidied")
-            await asyncio.sleep(ROUND_SECONDS)
+                pause_seconds = TROUBLE_SECONDS
+            await asyncio.sleep(pause_seconds)
 
     async def tidy(self) -> None:
         """In steps, so that no statement is long."""

@@ -15,6 +15,20 @@ from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("connections")
 
+# The database is away, restarting, read-only, full or failing: nothing is wrong with what it was asked. A server in
+# recovery and a session that is read-only by default report the same error.
+AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresIOError,
+)
+
 
 def sharing_types(base: type[asyncpg.Connection]) -> type[asyncpg.Connection]:
     """A class of connections to one database, whose types stay as they are for as long as the class is used."""
@@ -44,6 +58,11 @@ async def plan_as_usual(connection: Connection) -> None:
     await QUERIES["plan_as_usual"].run(connection)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether the same may well be done if it is asked again later, without a change on our side."""
+    return isinstance(error, AWAY) or was_lost(error)
+
+
 def was_lost(error: BaseException) -> bool:
     """The driver's word for a connection or pool that died or closed under us, whatever it was doing.
 
@@ -54,3 +73,15 @@ def was_lost(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and any(
         sign in str(error) for sign in ("is closed", "is closing", "was closed", "released back to the pool")
     )
+
+
+def in_words(error: BaseException) -> str:
+    """What to say of an error on a command line: sentences, with what the database said behind what that meant to us."""
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return (
+            f"The database is read-only ({error}). What was saved before stays; run the command again when it is not."
+        )
+    text = str(error) or "the database did not answer in time"
+    if error.__cause__ is not None and is_away(error.__cause__):
+        return f"{text[0].upper()}{text[1:]}: {in_words(error.__cause__)}"
+    return text if text.endswith((".", "!", "?")) else f"{text[0].upper()}{text[1:]}."

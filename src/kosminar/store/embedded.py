@@ -549,8 +549,7 @@ class _EndingSignals:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _exit(number: int, frame: FrameType | None) -> NoReturn:
-    del frame
+def _exit(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
@@ -569,8 +568,6 @@ def _working_folder(process: Path) -> Path | None:
 
 
 def _knock(folder: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as visitor, contextlib.suppress(BlockingIOError):
-        # Where so many wait that the kernel takes no more, a server that stands still is listening; whoever then
-        # connects learns of it by a deadline. Without one, we would wait here for ever.
-        visitor.setblocking(False)
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK  # Or we would wait in the queue of a server that stands still.
+    with socket.socket(socket.AF_UNIX, kind) as visitor, contextlib.suppress(BlockingIOError):
         visitor.connect(str(folder / f".s.PGSQL.{PORT}"))

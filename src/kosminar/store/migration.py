@@ -8,7 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
+
+import asyncpg
 
 from kosminar.store import generations
 from kosminar.store.queries import Connection, load
@@ -45,40 +47,60 @@ def all_migrations() -> list[Migration]:
 
 
 async def migrate(connection: Connection, *, now: datetime) -> list[str]:
-    """Applies what is missing, begins a generation where one is due, and returns the names applied, in order."""
-    await QUERIES["lock_migrations"].run(connection, key=LOCK_KEY)
-    try:
-        names = await _migrate(connection, now)
-        await generations.keep(connection, now=now)
-    finally:
-        await QUERIES["unlock_migrations"].run(connection, key=LOCK_KEY)
+    """Applies what is missing, begins a generation where one is due, and returns the names applied, in order.
+
+    Where nothing is missing nothing is written, so a read-only server will do. Raises MigrationRefused.
+    """
+    names = await _catch_up(connection, now) if await _missing(connection) else []
+    await generations.keep(connection, now=now)
     return names
+
+
+async def _catch_up(connection: Connection, now: datetime) -> list[str]:
+    try:
+        await QUERIES["lock_migrations"].run(connection, key=LOCK_KEY)
+        try:
+            return await _migrate(connection, now)
+        finally:
+            await QUERIES["unlock_migrations"].run(connection, key=LOCK_KEY)
+    except asyncpg.ReadOnlySQLTransactionError:
+        raise MigrationRefused(
+            "The database is read-only, and its schema is older than this Kosminar. Run `kosminar migrate` where it can "
+            "be written, or use the Kosminar that it belongs to."
+        ) from None
 
 
 async def pending(connection: Connection) -> list[str]:
     """The names of the migrations that this database lacks; changes nothing."""
-    present = await QUERIES["find_migration_table"].value(connection)
-    applied = {row["number"] for row in await QUERIES["list_migrations"].rows(connection)} if present else set()
+    applied = {row["number"] for row in await _list_applied(connection)}
     return [migration.name for migration in all_migrations() if migration.number not in applied]
 
 
-async def _migrate(connection: Connection, now: datetime) -> list[str]:
-    await QUERIES["create_migration_table"].run(connection)
-    applied = {row["number"]: row for row in await QUERIES["list_migrations"].rows(connection)}
+async def _list_applied(connection: Connection) -> list[Any]:
+    if not await QUERIES["find_migration_table"].value(connection):
+        return []
+    return await QUERIES["list_migrations"].rows(connection)
+
+
+async def _missing(connection: Connection) -> list[Migration]:
+    """What is to be applied; raises MigrationRefused where what was applied is not this version's."""
+    applied = {row["number"]: row for row in await _list_applied(connection)}
     known = {migration.number: migration for migration in all_migrations()}
     for number, row in applied.items():
         if number not in known:
             raise MigrationRefused(f"The database has migration {row['name']}, newer than this Kosminar: upgrade it.")
         if row["checksum"] != known[number].checksum:
             raise MigrationRefused(f"Migration {row['name']} was applied with another content than this version has.")
-    names = []
-    for number, migration in known.items():
-        if number in applied:
-            continue
+    return [migration for number, migration in known.items() if number not in applied]
+
+
+async def _migrate(connection: Connection, now: datetime) -> list[str]:
+    await QUERIES["create_migration_table"].run(connection)
+    missing = await _missing(connection)
+    for migration in missing:
         async with connection.transaction():
             await connection.execute(migration.sql)
             await QUERIES["insert_migration"].run(
-                connection, number=number, name=migration.name, checksum=migration.checksum, now=now
+                connection, number=migration.number, name=migration.name, checksum=migration.checksum, now=now
             )
-        names.append(migration.name)
-    return names
+    return [migration.name for migration in missing]
