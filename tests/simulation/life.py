@@ -16,9 +16,10 @@ from typing import Any
 import asyncpg
 from tests.model import slow_model as model
 from tests.model.stored import modelled
-from tests.simulation import http
+from tests.simulation import http, outages
 from tests.simulation.asking import DECODER, ENCODER, Asker, Call, request_of
 from tests.simulation.machine import Machine, Server
+from tests.simulation.outages import Outage
 from tests.simulation.plan import (
     SERVER_COUNT,
     Advance,
@@ -212,6 +213,7 @@ class _Life:
         tills = [iter(one) for one in self.tills]
         asking = [self._ask(step, next(tills[step.organisation_index])) for step in planned.steps]
         befalling = [self._befall(disaster) for disaster in planned.disasters]
+        befalling += [self._suffer(outage) for outage in planned.outages]
         try:
             await asyncio.gather(*asking, *befalling)
         finally:
@@ -278,6 +280,11 @@ class _Life:
                 self.machine.kill_backend(self.database)
             case "connections":
                 await self.machine.cut_connections(self.database, disaster.server)
+
+    async def _suffer(self, outage: Outage) -> None:
+        self.report.tallies[outage.what] += 1
+        server, directory = self.machine.postgres.url, self.machine.directory
+        await outages.befall(outage, server=server, database=self.database, data_directory=directory)
 
     # ------------------------------------------------------------ judgement
 

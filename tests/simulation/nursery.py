@@ -29,6 +29,7 @@ from kosminar.engine import closer
 from kosminar.engine.house import House
 from kosminar.logs import configure_logs
 from kosminar.settings import Settings
+from kosminar.store import link
 from kosminar.wiring import open_house, utc_now
 
 RECIPE_BYTES_MAX = 65_536
@@ -84,6 +85,8 @@ def be_a_server(recipe: dict[str, Any], told: int) -> None:
         random = Random(recipe["dice"])
         # The worlds are small: some of the servers work period ends together even where hardly anybody waits.
         closer.MANY = random.choice((1, 3, closer.MANY, closer.MANY))  # type: ignore[misc]
+        # And silence is soon noticed, because nothing stands still for long there.
+        link.PULSE_SECONDS, link.SILENCE_SECONDS = 0.1, random.choice((0.5, 1.0, 10.0))  # type: ignore[misc,assignment]
 
         def wall() -> datetime:
             return utc_now() + timedelta(seconds=switchboard.ahead_seconds)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from tests.model import histories
 from tests.model import slow_model as model
+from tests.simulation.outages import Outage, outages_of
 
 SERVER_COUNT = 2
 ROUNDS = range(5, 9)
@@ -147,6 +148,7 @@ class Round:
     fault_count_max: int = 0
     # How far the servers' wall is moved afterwards: retries of deliveries go by it.
     wall_seconds: float = 0.0
+    outages: tuple[Outage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def make_plan(seed: int) -> Plan:
                 random.choice(WALL_SECONDS),
             )
         )
+    if not power_cuts:
+        rounds = [replace(one, outages=outages_of(seed, number)) for number, one in enumerate(rounds)]
     fault_rate = random.choice((0.0, 0.5, 1.0, 2.0))
     return Plan(seed, organisations, tuple(rounds), fault_rate=0.0 if power_cuts else fault_rate)
 
