@@ -19,7 +19,7 @@ FREEZES = int(os.environ.get("FREEZES", "3"))
 
 DEADLINE_SECONDS = 0.3
 # Beyond a deadline, on a machine that does other things.
-LATE_SECONDS = 2.0
+LATE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ async def _answers(pool: asyncpg.Pool) -> bool:
 async def test_a_long_wait_for_a_database_that_lives_is_nobodys_silence(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(links, "SILENCE_SECONDS", 2)
     monkeypatch.setattr(links, "PULSE_SECONDS", 0.2)
     link = Link(cluster.url)
     async with link.watched(), link.pool(max_size=1) as pool:
@@ -164,14 +164,13 @@ async def test_a_long_wait_for_a_database_that_lives_is_nobodys_silence(
 async def test_a_process_that_stood_still_itself_does_not_take_the_database_for_silent(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(links, "SILENCE_SECONDS", 2)
     monkeypatch.setattr(links, "PULSE_SECONDS", 0.5)
     link = Link(cluster.url)
     async with link.watched(), link.pool(max_size=1) as pool:
         sleeping = asyncio.create_task(pool.fetchval("SELECT pg_sleep(4) IS NOT NULL"))
-        for _ in range(3):
-            await asyncio.sleep(0.6)
-            time.sleep(1.2)
+        await asyncio.sleep(0.6)
+        time.sleep(2.5)
 
         assert await sleeping
 
