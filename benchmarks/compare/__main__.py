@@ -1,7 +1,8 @@
 """Two commits by turns: `make compare BASE=<commit>`, or `python -m benchmarks.compare <commit> --part calls`.
 
 Both trees run at once, each with its own server and its own embedded PostgreSQL; one works while the other waits. A
-pair is four runs (base, new, new, base; the next one new, base, base, new), so that neither side gains by its place.
+pair is four runs (base, new, new, base; the next one new, base, base, new), so that neither side gains by its place, of
+processes that are started for it.
 What a run costs is reported as CPU time of the server's and of PostgreSQL's processes for each activity or call,
 because wall-clock time swings with whatever else the machine does. Exits 1 only if a bound was asked for and was
 exceeded, and 2 if there was nothing to compare.
@@ -107,47 +108,57 @@ def compare(
         copy_commit(new, _folder(room, "new") / "tree") if new else copy_work_tree(_folder(room, "new") / "tree"),
     )
     _say(f"{trees[0]} and {trees[1]}: two servers start, and their customers are made")
-    with ExitStack() as stack:
-        sides = [Side(tree, tree.folder.parent) for tree in trees]
-        for side in sides:
-            stack.enter_context(side.served())
-        casts = _prepare(sides, loads, sizes)
-        samples = _alternate(sides, casts, loads, pair_count, sizes)
+    sides = [Side(tree, tree.folder.parent) for tree in trees]
+    casts = [_prepare(side, loads, sizes) for side in sides]
+    samples = _alternate(sides, casts, loads, pair_count, sizes)
     judgements = [Judgement(load.title, load.unit, *samples[load.title]) for load in loads]
     return Comparison(*trees, judgements, os.getloadavg()[1])
 
 
-def _prepare(sides: Sequence[Side], loads: Sequence[Load], sizes: Sizes) -> list[dict[str, Cast]]:
-    """Of each side, who takes part; and each load once, before anything counts."""
-    organisations = dict.fromkeys(load.organisation for load in loads)
-    casts = []
-    for side in sides:
-        casts.append({organisation: prepare(side, organisation, sizes) for organisation in organisations})
-        for load in loads:
-            side.rest()
-            load.run(side, casts[-1][load.organisation], sizes, "warm-up")
-    return casts
+def _prepare(side: Side, loads: Sequence[Load], sizes: Sizes) -> dict[str, Cast]:
+    """Who takes part in each load's organisation."""
+    with side.served():
+        organisations = dict.fromkeys(load.organisation for load in loads)
+        return {organisation: prepare(side, organisation, sizes) for organisation in organisations}
 
 
 def _alternate(
     sides: Sequence[Side], casts: Sequence[dict[str, Cast]], loads: Sequence[Load], pair_count: int, sizes: Sizes
 ) -> dict[str, tuple[list[Sample], list[Sample]]]:
-    """The samples of base and new for each load; the four runs of a pair follow each other."""
+    """The samples of base and new for each load.
+
+    Servers and PostgreSQL start again for each pair. Processes differ for as long as they live, by the layout of their
+    memory, seeds of hashes and plans that connections keep: all pairs of the same two would have the same error.
+    """
     samples: dict[str, tuple[list[Sample], list[Sample]]] = {load.title: ([], []) for load in loads}
     for number in range(pair_count):
-        for load in loads:
-            halves: tuple[list[Sample], list[Sample]] = ([], [])
-            for which in (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1):
-                side, cast, half = sides[which], casts[which][load.organisation], len(halves[which])
-                side.rest()
-                halves[which].append(load.run(side, cast, sizes, f"{number} {half}"))
-            base, new = (first + second for first, second in halves)
-            if min(base.server_seconds, base.database_seconds, base.seconds) <= 0:
-                raise NotComparable(f"{load.title}: too little was computed to be measured. Leave QUICK out.")
-            samples[load.title][0].append(base)
-            samples[load.title][1].append(new)
-            _say(f"pair {number + 1} of {pair_count}, {load.title}: {new.cpu_us / base.cpu_us:.3f} of the base's CPU")
+        order = (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1)
+        with ExitStack() as stack:
+            for which in order[:2]:
+                stack.enter_context(sides[which].served())
+            for load in loads:
+                base, new = _pair(sides, [cast[load.organisation] for cast in casts], load, sizes, number, order)
+                samples[load.title][0].append(base)
+                samples[load.title][1].append(new)
+                ratio = new.cpu_us / base.cpu_us
+                _say(f"pair {number + 1} of {pair_count}, {load.title}: {ratio:.3f} of the base's CPU")
     return samples
+
+
+def _pair(
+    sides: Sequence[Side], casts: Sequence[Cast], load: Load, sizes: Sizes, number: int, order: Sequence[int]
+) -> tuple[Sample, Sample]:
+    """A warm-up that does not count and two runs that do, of each side."""
+    halves: tuple[list[Sample], list[Sample]] = ([], [])
+    for which in order[:2]:
+        load.run(sides[which], casts[which], sizes.warm_up(), f"{number} warm-up")
+    for which in order:
+        sides[which].rest()
+        halves[which].append(load.run(sides[which], casts[which], sizes, f"{number} {len(halves[which])}"))
+    base, new = (first + second for first, second in halves)
+    if min(base.server_seconds, base.database_seconds, base.seconds) <= 0:
+        raise NotComparable(f"{load.title}: too little was computed to be measured. Leave QUICK out.")
+    return base, new
 
 
 def _report(compared: Comparison, *, at_most: float | None, as_json: bool) -> int:
