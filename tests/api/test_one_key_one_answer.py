@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from tests.api.brand import Brand, Programme, open_brand, problem, purchase, sign_in_with, snapshot
 from tests.bodies import named, streak, with_target
-from tests.engine.receiver import Receiver, Reply, always
+from tests.engine.receiver import Received, Receiver, Reply, always
 
 from kosminar.api.app import OPERATIONS, build_app
 from kosminar.core.access import Level, Resource
@@ -291,6 +291,60 @@ async def test_in_each_of_many_races_with_a_clock_that_moves_on_one_key_has_one_
         outcomes |= {status for status, _ in ours}
 
     assert outcomes == {200, 409}
+
+
+async def test_a_repeat_to_another_process_waits_for_the_first_and_makes_nothing_of_its_own(world: World, pool) -> None:
+    """Two wait in either case: one of them for the key's lock, or both in the middle of making an endpoint each."""
+    asked = await creating_an_endpoint(world)
+    async with pool.acquire() as other, asyncio.timeout(60):
+        async with other.transaction():
+            await other.execute("LOCK TABLE webhook_endpoint IN EXCLUSIVE MODE")
+            calls = [asyncio.create_task(world.send(asked, "k", number=n)) for n in range(2)]
+            while await other.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") < 2:
+                await asyncio.sleep(0.01)
+
+        first, second = await asyncio.gather(*calls)
+
+    assert first.status_code == 201, first.text
+    assert second.content == first.content
+    assert await pool.fetchval("SELECT count(*) FROM webhook_endpoint WHERE url = $1", asked.body["url"]) == 1
+
+
+async def test_two_processes_that_came_to_two_answers_give_the_one_that_was_kept_first(world: World) -> None:
+    """Both ask the receiver, which answers neither before it has heard both, and says something else to each."""
+    both, statuses = asyncio.Barrier(2), iter((501, 502))
+
+    async def answer(_: Received) -> Reply:
+        await both.wait()
+        return Reply(next(statuses))
+
+    world.receiver.answer = answer
+    asked = await trying_an_endpoint(world)
+
+    async with asyncio.timeout(60):
+        first, second = await asyncio.gather(*(world.send(asked, "k", number=n) for n in range(2)))
+
+    assert first.is_success, first.text
+    assert second.content == first.content
+
+
+async def test_repeats_that_wait_in_one_process_hold_no_connections(world: World, pool) -> None:
+    """More of them than the pool has connections; a connection goes to the callers in the order in which they ask."""
+    asked = await creating_an_endpoint(world)
+    async with pool.acquire() as other, asyncio.timeout(60):
+        async with other.transaction():
+            await other.execute("LOCK TABLE webhook_endpoint IN EXCLUSIVE MODE")
+            calls = [asyncio.create_task(world.send(asked, "k")) for _ in range(pool.get_max_size() + 2)]
+            while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            # Each of these asks for a connection behind all the calls that could go on to take one.
+            for _ in range(10):
+                await world.brand.ask("GET", world.endpoint)
+
+        answers = await asyncio.gather(*calls)
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
 
 
 # ---------------------------------------------------------------- cut off half-way

@@ -67,22 +67,6 @@ async def test_an_endpoint_is_shown_with_its_secret_once_and_without_it_ever_aft
     assert "hidden" not in later
 
 
-async def test_a_repeat_that_comes_while_the_first_is_worked_waits_for_its_answer(acme: Brand, pool) -> None:
-    """Two wait in either case: one of them for the key's lock, or both in the middle of making an endpoint each."""
-    key = {"Idempotency-Key": "one-endpoint"}
-    async with pool.acquire() as other, asyncio.timeout(60):
-        async with other.transaction():
-            await other.execute("LOCK TABLE webhook_endpoint IN EXCLUSIVE MODE")
-            calls = [asyncio.create_task(acme.call("POST", PATH, {"url": URL}, headers=key)) for _ in range(2)]
-            while await other.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") < 2:
-                await asyncio.sleep(0.01)
-
-        first, second = await asyncio.gather(*calls)
-
-    assert first.status_code == 201, first.text
-    assert second.content == first.content
-
-
 @pytest.mark.parametrize(
     ("body", "path"),
     [
