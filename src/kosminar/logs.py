@@ -7,7 +7,7 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure_logs(level: str) -> None:
@@ -21,7 +21,7 @@ def configure_logs(level: str) -> None:
     traceback = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
     lowest = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*about, traceback, structlog.processors.JSONRenderer()],
+        processors=[*about, traceback, _without_rows, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -33,9 +33,17 @@ def configure_logs(level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 traceback,
+                _without_rows,
                 structlog.processors.JSONRenderer(),
             ],
             foreign_pre_chain=about,
         )
     )
     logging.basicConfig(handlers=[handler], level=max(lowest, logging.WARNING), force=True)
+
+
+def _without_rows(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """PostgreSQL's details quote the row at fault: customers' data, and an endpoint's headers."""
+    for raised in event.get("exception", ()):
+        raised["exc_value"] = raised["exc_value"].partition("\nDETAIL:")[0]
+    return event

@@ -24,7 +24,9 @@ OVERLAP_HOURS_MAX: Final = 168
 
 _URL: Final = re.compile(r"[\x21-\x7e]+")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+# HTTP takes blanks at the ends for none of the value, and our HTTP client sends none that has them.
+HEADER_VALUE_PATTERN: Final = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"
+_HEADER_VALUE: Final = re.compile(HEADER_VALUE_PATTERN)
 
 
 def read_url(value: Any) -> str:
@@ -44,7 +46,10 @@ def read_url(value: Any) -> str:
 
 
 def read_headers(value: Any) -> dict[str, str]:
-    """Names and values that are sent with every delivery, beside ours and never instead of them."""
+    """Names and values that are sent with every delivery, next to ours and never instead of them.
+
+    No message of this holds a value.
+    """
     if not isinstance(value, dict) or len(value) > HEADER_COUNT_MAX:
         raise ValueError(f"must be an object of at most {HEADER_COUNT_MAX} headers")
     if len({name.lower() for name in value}) < len(value):
@@ -53,7 +58,10 @@ def read_headers(value: Any) -> dict[str, str]:
         if not _HEADER_NAME.fullmatch(name) or reserved(name):
             raise ValueError(f"must not have the header {name[:100]!r}: its name is no token, or is reserved")
         if not isinstance(text, str) or len(text) > HEADER_VALUE_LENGTH_MAX or not _HEADER_VALUE.fullmatch(text):
-            raise ValueError(f"must have values of up to {HEADER_VALUE_LENGTH_MAX} printable ASCII characters")
+            raise ValueError(
+                f"must have values of up to {HEADER_VALUE_LENGTH_MAX} printable ASCII characters, without blanks at "
+                f"the ends, which the value of {name!r} is not"
+            )
     return dict(value)
 
 

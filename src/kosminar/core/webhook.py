@@ -6,6 +6,8 @@ real time, which is an argument, as is chance. Rules: decision 29. Tested by tes
 
 import hashlib
 import hmac
+import html
+import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 -- What every secret of the standard begins with.
 
@@ -31,6 +34,12 @@ SLOW_FROM_FAILURE_COUNT: Final = 10
 """An endpoint that failed so often in a row is tried by one delivery at a time, until one gets through."""
 
 ERROR_CHARACTERS_MAX: Final = 300
+
+HIDDEN: Final = "***"
+"""Stands for a header's value where a receiver repeats it."""
+
+HIDDEN_LENGTH_MIN: Final = 4
+"""Hiding every "1" would leave nothing to read; what is shorter than this is no secret."""
 
 # Theirs in the signature's sense, or HTTP's own; a brand's header of such a name is not sent.
 RESERVED_HEADERS: Final = frozenset(
@@ -170,6 +179,28 @@ def delivery_headers(
 def reserved(name: str) -> bool:
     """Whether a header's name is ours or HTTP's, and not for a brand to set."""
     return name.lower() in RESERVED_HEADERS or name.lower().startswith(RESERVED_HEADER_PREFIX)
+
+
+def without_header_values(text: str, headers: Mapping[str, str]) -> str:
+    """What a receiver said, without the values of the brand's own headers, however they are escaped.
+
+    >>> without_header_values("unknown token s3cr3t", {"Authorization": "Bearer s3cr3t"})
+    'unknown token ***'
+    """
+    values = set(headers.values())
+    # A receiver names the credentials alone, without the word before them.
+    values |= {value.partition(" ")[2].strip() for value in values}
+    spellings = {
+        spelling
+        for value in values
+        if len(value) >= HIDDEN_LENGTH_MIN
+        for escaped in (value, json.dumps(value)[1:-1], html.escape(value), quote(value), quote(value, safe=""))
+        for spelling in (escaped, escaped.replace("/", r"\/"))
+    }
+    # The longest first: one value may be part of another.
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, HIDDEN)
+    return text
 
 
 def cleaned(text: str) -> str:

@@ -169,6 +169,10 @@ class Courier:
             await self._stop()
             raise
 
+    async def may_reach(self, url: str) -> bool:
+        """Whether anything would be sent to the URL, as far as its name is known now."""
+        return await self._sender.may_be_reached(url)
+
     async def send_test(self, endpoint: Addressee, body: str) -> TestOutcome:
         """Send a message to an endpoint as a delivery would be sent, once, whatever its state; nothing is recorded."""
         answer = await self._post(endpoint, body)
@@ -322,7 +326,7 @@ class Courier:
             user_agent=self._sender.user_agent,
             now=now,
         )
-        return await self._sender.post(addressee.url, headers=headers, body=content)
+        return await self._sender.post(addressee.url, headers=headers, body=content, hidden=addressee.headers)
 
     async def _conclude(self, turn: Turn, head: Head, answer: Answer, *, go_on: bool) -> Head | None:
         """Record what came of an attempt, in the house first and then here; what to send next, if the turn goes on."""

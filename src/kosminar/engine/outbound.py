@@ -19,7 +19,7 @@ from typing import Final, Self
 import httpcore2
 import httpx2
 
-from kosminar.core.webhook import ERROR_CHARACTERS_MAX, cleaned
+from kosminar.core.webhook import cleaned, without_header_values
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -27,6 +27,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 SECONDS_MAX: Final = 15.0
 """From the look-up of the name to the last byte of the answer that is read."""
+
+LOOK_UP_SECONDS_MAX: Final = 3.0
+"""For a name that is only looked at. One whose server is silent for as long is taken for one that is not known yet."""
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
 # A connection that is used again saves a handshake; one that is not must not be kept for ever.
@@ -37,6 +40,7 @@ RESOLVER_COUNT: Final = 64
 # Protocol assignments, of which Python's versions know different parts; the 6to4 relays; and newer documentation.
 NEVER: Final = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
 GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_PORTS: Final = {"https": 443, "http": 80}
 # What looks like IPv6 here is an IPv4 address behind a translator.
 NAT64: Final = IPv6Network("64:ff9b::/96")
 
@@ -100,17 +104,21 @@ class Sender:
         self.user_agent = user_agent
         self._seconds = seconds
         self._resolver = _Resolver()
-        found = self._resolver.resolve if resolve is None else resolve
+        self._resolve = self._resolver.resolve if resolve is None else resolve
+        self._may: dict[str, Callable[[Address], bool]] = {
+            "https": lambda address: reachable(address, networks),
+            "http": lambda address: allowed(address, networks),
+        }
         # How many connections there may be is decided by who sends.
         self._pools = {
             "https": httpcore2.AsyncConnectionPool(
                 ssl_context=ssl_context or httpcore2.default_ssl_context(),
-                network_backend=_Backend(found, lambda address: reachable(address, networks)),
+                network_backend=_Backend(self._resolve, self._may["https"]),
                 max_connections=None,
                 keepalive_expiry=IDLE_SECONDS,
             ),
             "http": httpcore2.AsyncConnectionPool(
-                network_backend=_Backend(found, lambda address: allowed(address, networks)),
+                network_backend=_Backend(self._resolve, self._may["http"]),
                 max_connections=None,
                 keepalive_expiry=IDLE_SECONDS,
             ),
@@ -124,8 +132,31 @@ class Sender:
             await pool.aclose()
         self._resolver.close()
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> Answer:
-        """One attempt, with everything that can become of it."""
+    async def may_be_reached(self, url: str) -> bool:
+        """Whether the URL names an address to which we send, or none that is known now.
+
+        It is looked up again for each connection: a name says nothing lasting.
+        """
+        try:
+            parsed = httpx2.URL(url)
+        except (httpx2.InvalidURL, ValueError):
+            return False
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS_MAX):
+                found = await self._resolve(parsed.raw_host.decode("ascii"), parsed.port or _PORTS[parsed.scheme])
+        except (OSError, TimeoutError, UnicodeError):
+            return True
+        may = self._may[parsed.scheme]
+        return not found or any(may(ip_address(text)) for text in found)
+
+    async def post(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, hidden: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One attempt, with everything that can become of it.
+
+        The values of the `hidden` headers are in no error, also where the receiver repeats them. The HTTP library's
+        words about what it could not send or read are in none either: they quote headers.
+        """
         started = time.monotonic()
         seen = _Seen()
         try:
@@ -135,16 +166,18 @@ class Sender:
             error: str | None = f"no answer within {self._seconds:g} s"
         except NotReachable as refusal:
             error = str(refusal)
-        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as failure:
+        except (httpx2.InvalidURL, httpcore2.LocalProtocolError, ValueError, TypeError):
+            error = "the URL or a header of the endpoint cannot be sent; set them again"
+        except httpcore2.ProtocolError:
+            error = "no proper HTTP answer"
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as failure:
             error = f"{_told(failure)}: {failure}" if str(failure) else _told(failure)
-        except (httpx2.InvalidURL, ValueError, TypeError):
-            error = "the URL or a header cannot be sent"
         else:
             error = None
         milliseconds = round((time.monotonic() - started) * 1000)
         if seen.status is not None:
             # The status is the receiver's word, whatever became of the rest of its answer.
-            said = cleaned(seen.body[: 4 * ERROR_CHARACTERS_MAX].decode(errors="replace"))
+            said = cleaned(without_header_values(seen.body.decode(errors="replace"), hidden or {}))
             return Answer(seen.status, said or None, seen.retry_after, milliseconds)
         return Answer(None, cleaned(error or "no answer"), None, milliseconds)
 
@@ -254,8 +287,6 @@ def _told(failure: Exception) -> str:
             return "the name could not be resolved"
         case httpcore2.ConnectError():
             return "could not connect"
-        case httpcore2.ProtocolError():
-            return "no proper HTTP answer"
         case _:
             return "the connection broke"
 

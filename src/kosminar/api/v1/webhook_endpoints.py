@@ -13,10 +13,10 @@ from kosminar.api.answer import Answer, native, problem
 from kosminar.api.idempotency import begun, change_once
 from kosminar.api.known import only_known_endpoints, require_customer, require_endpoint
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, path_id, refuse_faults
+from kosminar.api.v1.endpoint_fields import CHOSEN_STATES, read_changes, read_new
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
-from kosminar.core.decoder import Fields
 from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
     CONNECTION_COUNT_MAX,
@@ -24,17 +24,15 @@ from kosminar.core.endpoint import (
     ENDPOINT_COUNT_MAX,
     HEADER_COUNT_MAX,
     HEADER_VALUE_LENGTH_MAX,
+    HEADER_VALUE_PATTERN,
     OVERLAP_HOURS_MAX,
     URL_LENGTH_MAX,
-    read_event_names,
-    read_headers,
-    read_url,
 )
 from kosminar.core.errors import MESSAGES, Code, Complaint, invalid
 from kosminar.core.event import EventName, event_id, sealed
 from kosminar.core.webhook import secret_text
 from kosminar.engine import endpoints
-from kosminar.engine.endpoints import SECRET_BYTES, NewEndpoint, TooManyEndpoints
+from kosminar.engine.endpoints import SECRET_BYTES, TooManyEndpoints
 from kosminar.engine.house import House
 from kosminar.store import deliveries, notifications, webhook_endpoints
 from kosminar.store.deliveries import Delivery, DeliveryPlace, EndpointKey
@@ -44,8 +42,6 @@ from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey
 from kosminar.store.webhook_endpoints import Endpoint, EndpointState
 
-# What its owner may ask for; the others come about by themselves.
-CHOSEN_STATES: Final = (EndpointState.ACTIVE, EndpointState.PAUSED)
 DELIVERY_STATES: Final = ("waiting", "delivered", "refused", "parked")
 TEST_EVENT: Final = "webhookTest"
 RETRY_AFTER: Final = {"Retry-After": "15"}
@@ -53,15 +49,7 @@ RETRY_AFTER: Final = {"Retry-After": "15"}
 
 async def create_endpoint(house: House, call: Call) -> Answer:
     """A new endpoint, active from the next change on; its secret is in this answer and in no other."""
-    fields = await call.fields()
-    new = NewEndpoint(
-        url=fields.required("url", read_url, ""),
-        description=fields.optional_text("description", max_length=DESCRIPTION_LENGTH_MAX),
-        event_names=fields.optional("eventNames", read_event_names),
-        headers=fields.optional("headers", read_headers) or {},
-        connection_count_max=_connections(fields) or CONNECTION_COUNT_DEFAULT,
-    )
-    refuse_faults(fields.faults)
+    new = await read_new(house, call)
     secret = os.urandom(SECRET_BYTES)
 
     async def create(connection: Connection) -> Answer:
@@ -89,12 +77,7 @@ async def get_endpoint(house: House, call: Call) -> Answer:
 
 async def change_endpoint(house: House, call: Call) -> Answer:
     """Change what is given and nothing else; null clears. Set active, everything that waits is due, and has its days."""
-    fields = await call.fields()
-    changes = _changes(fields)
-    state = fields.optional("state", _chosen_state)
-    if not changes and state is None and not fields.faults:
-        fields.fault("", "must name something to change")
-    refuse_faults(fields.faults)
+    changes, state = await read_changes(house, call)
     now = house.wall()
 
     def changed(endpoint: Endpoint) -> Endpoint:
@@ -235,32 +218,6 @@ def _key(call: Call) -> EndpointKey:
     return EndpointKey(call.organisation_id, call.ids["endpointId"])
 
 
-def _connections(fields: Fields) -> int | None:
-    return fields.optional_whole_number("connectionCountMax", minimum=1, maximum=CONNECTION_COUNT_MAX)
-
-
-def _changes(fields: Fields) -> dict[str, Any]:
-    """The fields that were given, as the endpoint has them."""
-    changes: dict[str, Any] = {}
-    if fields.given("url"):
-        changes["url"] = fields.required("url", read_url, "")
-    if fields.given("description"):
-        changes["description"] = fields.optional_text("description", max_length=DESCRIPTION_LENGTH_MAX)
-    if fields.given("eventNames"):
-        changes["event_names"] = fields.optional("eventNames", read_event_names)
-    if fields.given("headers"):
-        changes["headers"] = fields.optional("headers", read_headers) or {}
-    if fields.given("connectionCountMax"):
-        changes["connection_count_max"] = _connections(fields) or CONNECTION_COUNT_DEFAULT
-    return changes
-
-
-def _chosen_state(value: Any) -> EndpointState:
-    if value not in tuple(CHOSEN_STATES):
-        raise ValueError(f"must be {' or '.join(CHOSEN_STATES)}; to remove an endpoint, delete it")
-    return EndpointState(value)
-
-
 def _test_body(call: Call, now: datetime) -> str:
     return sealed(
         TEST_EVENT,
@@ -347,7 +304,7 @@ _GIVEN: Final[Schema] = {
         "additionalProperties": {
             "type": "string",
             "maxLength": HEADER_VALUE_LENGTH_MAX,
-            "pattern": r"^[\x20-\x7e]*$",
+            "pattern": f"^{HEADER_VALUE_PATTERN}$",
         },
         "description": "Sent with every delivery; the values are never shown again.",
     },

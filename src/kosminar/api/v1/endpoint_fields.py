@@ -1,0 +1,83 @@
+"""What a call says a webhook endpoint shall be: read strictly, and refused where nothing could ever be delivered."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from kosminar.api.operation import Call, Refused, refuse_faults
+from kosminar.core.decoder import Fields
+from kosminar.core.endpoint import (
+    CONNECTION_COUNT_DEFAULT,
+    CONNECTION_COUNT_MAX,
+    DESCRIPTION_LENGTH_MAX,
+    read_event_names,
+    read_headers,
+    read_url,
+)
+from kosminar.core.errors import invalid
+from kosminar.engine.endpoints import NewEndpoint
+from kosminar.store.webhook_endpoints import EndpointState
+
+if TYPE_CHECKING:
+    from kosminar.engine.house import House
+
+# What its owner may ask for; the others come about by themselves.
+CHOSEN_STATES: Final = (EndpointState.ACTIVE, EndpointState.PAUSED)
+
+
+async def read_new(house: "House", call: Call) -> NewEndpoint:
+    """The endpoint that a call asks for. Raises Refused."""
+    fields = await call.fields()
+    new = NewEndpoint(
+        url=fields.required("url", read_url, ""),
+        description=fields.optional_text("description", max_length=DESCRIPTION_LENGTH_MAX),
+        event_names=fields.optional("eventNames", read_event_names),
+        headers=fields.optional("headers", read_headers) or {},
+        connection_count_max=_connections(fields) or CONNECTION_COUNT_DEFAULT,
+    )
+    refuse_faults(fields.faults)
+    await _refuse_unreachable(house, new.url)
+    return new
+
+
+async def read_changes(house: "House", call: Call) -> tuple[dict[str, Any], EndpointState | None]:
+    """The fields that were given, as the endpoint has them, and the state if one was. Raises Refused."""
+    fields = await call.fields()
+    changes: dict[str, Any] = {}
+    if fields.given("url"):
+        changes["url"] = fields.required("url", read_url, "")
+    if fields.given("description"):
+        changes["description"] = fields.optional_text("description", max_length=DESCRIPTION_LENGTH_MAX)
+    if fields.given("eventNames"):
+        changes["event_names"] = fields.optional("eventNames", read_event_names)
+    if fields.given("headers"):
+        changes["headers"] = fields.optional("headers", read_headers) or {}
+    if fields.given("connectionCountMax"):
+        changes["connection_count_max"] = _connections(fields) or CONNECTION_COUNT_DEFAULT
+    state = fields.optional("state", _chosen_state)
+    if not changes and state is None and not fields.faults:
+        fields.fault("", "must name something to change")
+    refuse_faults(fields.faults)
+    if "url" in changes:
+        await _refuse_unreachable(house, changes["url"])
+    return changes, state
+
+
+async def _refuse_unreachable(house: "House", url: str) -> None:
+    """Says nothing of the addresses that the name has: they may be our neighbours'."""
+    if not await house.courier.may_reach(url):
+        raise Refused(
+            invalid(
+                "url",
+                "names no address that may be reached: https goes to public addresses, and anything else to the "
+                "networks that the operator names in KOSMINAR_WEBHOOK_NETWORKS",
+            )
+        )
+
+
+def _connections(fields: Fields) -> int | None:
+    return fields.optional_whole_number("connectionCountMax", minimum=1, maximum=CONNECTION_COUNT_MAX)
+
+
+def _chosen_state(value: Any) -> EndpointState:
+    if value not in CHOSEN_STATES:
+        raise ValueError(f"must be {' or '.join(CHOSEN_STATES)}; to remove an endpoint, delete it")
+    return EndpointState(value)
