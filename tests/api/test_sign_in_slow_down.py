@@ -1,4 +1,4 @@
-"""Who guesses at secrets has to wait: per name at an address, per address, and nobody elsewhere."""
+"""Wrong secrets hear of a wait that grows, per name at an address and per address; right ones pass all the same."""
 
 import asyncio
 import base64
@@ -54,7 +54,7 @@ async def test_a_success_forgets_the_failures_of_its_name_only() -> None:
     fail(sign_ins, NAME_FREE_COUNT + 1)
     fail(sign_ins, NAME_FREE_COUNT + 1, name="ben")
 
-    sign_ins.succeeded(HERE, "ana", now=NOW)
+    sign_ins.succeeded(HERE, "ana", "right", now=NOW)
 
     assert sign_ins.wait_seconds(HERE, "ana", now=NOW) == 0
     assert sign_ins.wait_seconds(HERE, "ben", now=NOW) == 1
@@ -84,7 +84,7 @@ async def test_an_address_that_tries_many_names_has_to_wait_with_all_of_them() -
 
 async def test_who_signed_in_at_an_address_lately_does_not_suffer_from_its_neighbours() -> None:
     sign_ins = SignIns()
-    sign_ins.succeeded(HERE, "till", now=NOW)
+    sign_ins.succeeded(HERE, "till", "right", now=NOW)
 
     for number in range(1000):
         fail(sign_ins, 1, name=f"name{number}")
@@ -98,7 +98,7 @@ async def test_one_good_secret_pays_for_no_guesses_at_others() -> None:
 
     for number in range(ADDRESS_FREE_COUNT + 1):
         fail(sign_ins, 1, name=f"name{number}")
-        sign_ins.succeeded(HERE, "mallory", now=NOW)
+        sign_ins.succeeded(HERE, "mallory", "right", now=NOW)
 
     assert sign_ins.wait_seconds(HERE, "fresh", now=NOW) == 1
 
@@ -153,10 +153,13 @@ async def test_what_is_remembered_is_bounded(monkeypatch) -> None:
     for number in range(1000):
         peer = f"10.0.{number // 250}.{number % 250}"
         fail(sign_ins, NAME_FREE_COUNT + 1, peer=peer, name="x" * number)
-        sign_ins.succeeded(peer, f"name{number}", now=NOW)
+        sign_ins.succeeded(peer, f"name{number}", "right", now=NOW)
 
-    kept = [sign_ins._names._failures, sign_ins._addresses._failures, sign_ins._welcome]
-    assert [len(each) for each in kept] == [100] * 3
+        sign_ins.begin(peer, "x" * number, "guess", now=NOW)
+
+    kept = [sign_ins._names._failures, sign_ins._addresses._failures, sign_ins._welcome, sign_ins._right]
+    kept.append(sign_ins._turns._empty_at)
+    assert [len(each) for each in kept] == [100] * 5
     assert sign_ins.wait_seconds("10.0.3.249", "x" * 999, now=NOW) == 1
     assert sign_ins.wait_seconds("10.0.0.0", "", now=NOW) == 0
 
@@ -183,36 +186,44 @@ def basic(username: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
 
 
-async def test_guessing_a_password_ends_in_429_with_a_wait_that_grows_and_the_secret_unread(open_at, wall, ana) -> None:
+async def test_guessing_a_password_ends_in_429_with_a_wait_that_grows(open_at, wall, ana) -> None:
     async with open_at(HERE) as http:
 
         async def attempt(password: str) -> httpx2.Response:
             return await http.get("/v1/clock", headers=basic(ana.username, password))
 
         guesses = [(await attempt(f"guess {number}")).status_code for number in range(NAME_FREE_COUNT + 1)]
-        right, wrong = await attempt(ana.password), await attempt("another guess")
+        refused, other = await attempt("guess"), await attempt("another guess")
         wall.advance(seconds=1)
         again = await attempt("guess")
         later = await attempt("guess")
-        wall.advance(seconds=2)
-        let_in = await attempt(ana.password)
 
     assert guesses == [401] * (NAME_FREE_COUNT + 1)
-    assert (right.status_code, right.json()["code"], right.headers["Retry-After"]) == (429, 390009, "1")
-    assert (wrong.status_code, right.json()["detail"]) == (429, wrong.json()["detail"])
+    assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (429, 390009, "1")
+    assert (other.status_code, refused.json()["detail"]) == (429, other.json()["detail"])
     assert (again.status_code, later.status_code, later.headers["Retry-After"]) == (401, 429, "2")
-    assert let_in.status_code == 200
 
 
-async def test_the_same_user_signs_in_elsewhere_meanwhile(open_at, ana) -> None:
+async def test_the_right_password_passes_at_once_however_many_were_wrong_there(open_at, wall, ana) -> None:
+    async with open_at(HERE) as http:
+        for _ in range(45):
+            for _ in range(3):
+                wrong = await http.get("/v1/clock", headers=basic(ana.username, "guess"))
+            wall.advance(seconds=1)
+        right = await http.get("/v1/clock", headers=basic(ana.username, ana.password))
+
+    assert (wrong.status_code, right.status_code) == (429, 200)
+
+
+async def test_wrong_passwords_at_one_address_are_none_at_another(open_at, ana) -> None:
     async with open_at(HERE) as here, open_at(THERE) as there:
         for _ in range(NAME_FREE_COUNT + 1):
             await here.get("/v1/clock", headers=basic(ana.username, "guess"))
 
-        locked = await here.get("/v1/clock", headers=basic(ana.username, ana.password))
-        free = await there.get("/v1/clock", headers=basic(ana.username, ana.password))
+        delayed = await here.get("/v1/clock", headers=basic(ana.username, "guess"))
+        free = await there.get("/v1/clock", headers=basic(ana.username, "guess"))
 
-    assert (locked.status_code, free.status_code) == (429, 200)
+    assert (delayed.status_code, free.status_code) == (429, 401)
 
 
 async def test_a_name_that_nobody_has_is_treated_like_one_that_somebody_has(open_at, ana) -> None:
@@ -226,7 +237,9 @@ async def test_a_name_that_nobody_has_is_treated_like_one_that_somebody_has(open
 
 
 @pytest.mark.parametrize("way", ["json", "form", "header"])
-async def test_guessing_a_secret_of_a_client_ends_in_429_too(open_at, wall, ana, way: str) -> None:
+async def test_guessing_a_secret_of_a_client_ends_in_429_too_and_the_right_one_passes(
+    open_at, wall, ana, way: str
+) -> None:
     async with open_at(HERE) as http:
 
         async def attempt(secret: str) -> httpx2.Response:
@@ -238,23 +251,27 @@ async def test_guessing_a_secret_of_a_client_ends_in_429_too(open_at, wall, ana,
             return await http.post("/oauth/token", data=grant, headers=basic(ana.key, secret))
 
         guesses = [(await attempt("guess")).status_code for _ in range(NAME_FREE_COUNT + 1)]
-        refused = await attempt(ana.secret)
+        refused = await attempt("guess")
         wall.advance(seconds=1)
-        granted = await attempt(ana.secret)
+        again, later, granted = await attempt("guess"), await attempt("guess"), await attempt(ana.secret)
 
     assert guesses == [401] * (NAME_FREE_COUNT + 1)
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (429, 390009)
     assert refused.headers["Retry-After"] == "1"
+    assert (again.status_code, later.status_code, later.headers["Retry-After"]) == (401, 429, "2")
     assert granted.status_code == 200
 
 
-async def test_one_address_that_tries_many_names_has_to_wait(open_at) -> None:
+async def test_one_address_that_tries_many_names_has_to_wait_and_locks_no_name_out(open_at, ana) -> None:
     async with open_at(HERE) as http:
         statuses = [
             (await http.get("/v1/clock", headers=basic(f"name{number}", "guess"))).status_code
             for number in range(ADDRESS_FREE_COUNT + 2)
         ]
+        right = await http.get("/v1/clock", headers=basic(ana.username, ana.password))
+        granted = await http.post("/v3/oauth/token/generate", json={"key": ana.key, "secret": ana.secret})
 
+    assert (right.status_code, granted.status_code) == (200, 200)
     assert statuses == [401] * (ADDRESS_FREE_COUNT + 1) + [429]
 
 

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kosminar.api.authentication import AUTHORIZATION, TOKEN_HEADER
 from kosminar.api.operation import Refused
+from kosminar.api.places import CURRENT
 from kosminar.api.request import PROBES, body_has_come, in_shape, peer_of
 from kosminar.api.sending import send_answer
 from kosminar.core.errors import Code, Complaint
@@ -150,9 +151,11 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
             await asyncio.sleep(admission.refusal_seconds)
             await send_answer(in_shape(scope["path"], busy), scope, send)
             return
+        entered = CURRENT.set(place)
         try:
             await app(scope, receive if body_has_come(scope) else _Reader(receive, place), send)
         finally:
+            CURRENT.reset(entered)
             place.give_back()
 
     return enter

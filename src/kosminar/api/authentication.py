@@ -1,9 +1,11 @@
 """Who sends a request: Basic credentials or an access token, exactly one of them (decision 30).
 
-Whatever is wrong answers alike, so that nobody learns which usernames exist; who is wrong too often has to wait. What was verified is remembered for a few
-seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
+Whatever is wrong answers alike, so that nobody learns which usernames exist; too many wrong secrets of a name at an
+address are answered 429, and a right one passes all the same (engine/sign_ins.py). What was verified is remembered for
+a few seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from kosminar.api import tokens
 from kosminar.api.limits import TooManyRequests
 from kosminar.api.operation import Refused
+from kosminar.api.places import aside
 from kosminar.api.tokens import TokenRefused
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.secret import password_matches
-from kosminar.engine.sign_ins import SignIns
+from kosminar.engine.sign_ins import Attempt
 from kosminar.store import clients
 
 if TYPE_CHECKING:
@@ -66,14 +69,14 @@ class Authenticator:
 
     async def _by_password(self, credentials: str, now: datetime, peer: str) -> tuple[Caller, datetime]:
         username, password = _username_and_password(credentials)
-        refuse_guesses(self._house.sign_ins, peer, username, now=now)
+        attempt = await begin_sign_in(self._house, peer, username, password)
         async with self._house.pool.acquire() as connection:
             kept = await clients.find_secret_of_api_user(connection, username)
             user = await clients.find_api_user(connection, username) if password_matches(password, kept) else None
         if user is None:
-            self._house.sign_ins.failed(peer, username, now=now)
+            note_failure(self._house, attempt, peer, username)
             raise NotAuthenticated
-        self._house.sign_ins.succeeded(peer, username, now=now)
+        self._house.sign_ins.succeeded(peer, username, password, now=now)
         return user, now + REMEMBERED_FOR
 
     async def _by_token(self, token: str, now: datetime) -> tuple[Caller, datetime]:
@@ -88,10 +91,22 @@ class Authenticator:
         return client, valid_until
 
 
-def refuse_guesses(sign_ins: SignIns, peer: str, name: str, *, now: datetime) -> None:
-    """Raises TooManyRequests if there were too many failures lately; whoever may try must say what came of it."""
-    if wait_seconds := sign_ins.wait_seconds(peer, name, now=now):
-        raise TooManyRequests(wait_seconds)
+async def begin_sign_in(house: "House", peer: str, name: str, secret: str) -> Attempt:
+    """Returns when it is the secret's turn to be looked at. Raises TooManyRequests where too many wait at the address."""
+    attempt = house.sign_ins.begin(peer, name, secret, now=house.wall())
+    if attempt.turn_seconds is None:
+        raise TooManyRequests(attempt.wait_seconds)
+    if attempt.turn_seconds > 0:
+        async with aside():
+            await asyncio.sleep(attempt.turn_seconds)
+    return attempt
+
+
+def note_failure(house: "House", attempt: Attempt, peer: str, name: str) -> None:
+    """Counts a wrong secret. Raises TooManyRequests if it came too early to be called wrong."""
+    if attempt.wait_seconds > 0:
+        raise TooManyRequests(attempt.wait_seconds)
+    house.sign_ins.failed(peer, name, now=house.wall())
 
 
 def permit(caller: Caller, level: Level, resource: Resource) -> None:

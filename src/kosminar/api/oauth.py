@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from kosminar.api import tokens
 from kosminar.api.answer import Answer, envelope
-from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_credentials, refuse_guesses
+from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_credentials, begin_sign_in, note_failure
 from kosminar.api.operation import FORM, Call, Operation, enveloped, refuse_faults
 from kosminar.core.access import Level
 from kosminar.core.decoder import encode
@@ -58,16 +58,16 @@ async def grant_token(house: "House", call: Call) -> Answer:
 
 
 async def _token(house: "House", peer: str, key: str, secret: str) -> str | None:
-    """A token for the client of that key, or None if there is none or the secret is wrong; who guesses has to wait."""
+    """A token for the client of that key, None if there is none or the secret is wrong. Raises TooManyRequests."""
+    attempt = await begin_sign_in(house, peer, key, secret)
     now = house.wall()
-    refuse_guesses(house.sign_ins, peer, key, now=now)
     async with house.pool.acquire() as connection:
         kept = None if "\0" in key else await clients.find_secret_of_oauth_client(connection, key)
         client = await clients.find_oauth_client(connection, key) if secret_matches(secret, kept) else None
         if client is None:
-            house.sign_ins.failed(peer, key, now=now)
+            note_failure(house, attempt, peer, key)
             return None
-        house.sign_ins.succeeded(peer, key, now=now)
+        house.sign_ins.succeeded(peer, key, secret, now=now)
         return await tokens.sign(
             connection,
             client_key=key,

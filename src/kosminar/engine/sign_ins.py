@@ -1,11 +1,11 @@
-"""Failed sign-ins of this process: who guesses has to wait, longer each time.
+"""Failed sign-ins of this process: wrong secrets hear of a wait that grows, and right ones pass.
 
 Failures are counted for a name at an address, and for an address over all names, the latter with more patience because
-many clients share one address. A name that is attacked from one address stays free at every other, and a name that
-signed in at an address lately does not suffer from its neighbours there. Nothing is written down: a restart forgets,
-and several processes count each for itself. Secrets of 256 random bits are not guessed either way; this keeps guessing
-from being work for the database, and it protects passwords that people choose.
-Tested by tests/api/test_sign_in_slow_down.py.
+many clients share one address. After too many, a wrong secret is answered like one that was not looked at. A right one
+passes all the same, since behind a proxy everybody has the address of the guesser: so each secret is looked at, in
+turn, and no more a second of one address than secrets of 256 random bits can bear (ADR-0032). A secret that was right
+there lately does not wait for its turn. Nothing is written down: a restart forgets, and several processes count each
+for itself. Tested by tests/api/test_sign_in_slow_down.py and tests/api/test_sign_in_turns.py.
 """
 
 import hashlib
@@ -31,8 +31,26 @@ COUNTED_BEYOND_MAX: Final = 10
 FORGOTTEN_AFTER: Final = timedelta(hours=1)
 # Of each kind; the oldest is dropped. Each takes some hundred bytes.
 REMEMBERED_MAX: Final = 10_000
+# Of one address, over all names, and at once if none came before. More than requests are worked on at a time by
+# default, so that clients which all start together with right secrets do not wait for each other.
+LOOKS_PER_SECOND: Final = 100
+LOOKS_AT_ONCE: Final = 500
+_LOOK_SECONDS: Final = 1 / LOOKS_PER_SECOND
+# Every connection that the server has by default may wait for its turn at the same address.
+TURN_SECONDS_MAX: Final = 10.0
 # Whoever has one IPv6 address has all of its network.
 IPV6_NETWORK_BITS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A sign-in that has begun. What its secret is, is looked at after `turn_seconds`, and not at all where that is None.
+
+    With `wait_seconds` above 0 it came too early: if its secret is wrong, the answer must not say so.
+    """
+
+    wait_seconds: float
+    turn_seconds: float | None
 
 
 class SignIns:
@@ -42,34 +60,48 @@ class SignIns:
         self._names = _Tally(NAME_FREE_COUNT)
         self._addresses = _Tally(ADDRESS_FREE_COUNT, forgiven_seconds=ADDRESS_FORGIVEN_SECONDS)
         self._welcome: OrderedDict[Hashable, datetime] = OrderedDict()
+        # Secrets that were right at an address, as hashes.
+        self._right: OrderedDict[Hashable, datetime] = OrderedDict()
+        self._turns = _Turns()
+
+    def begin(self, peer: str, name: str, secret: str, *, now: datetime) -> Attempt:
+        """An attempt, right or wrong; the caller then says by `failed` or `succeeded` what came of it."""
+        wait_seconds = self.wait_seconds(peer, name, now=now)
+        if self._is_lately(self._right, _secret_key(peer, name, secret), now):
+            return Attempt(wait_seconds, 0.0)
+        return Attempt(wait_seconds, self._turns.take(address_of(peer), now))
 
     def wait_seconds(self, peer: str, name: str, *, now: datetime) -> float:
-        """How long this attempt comes too early; 0 if its secret may be looked at, which the caller then does.
+        """How long this attempt comes too early; 0 if a wrong secret may be called wrong.
 
-        Beyond the free attempts one at a time is let in: the wait begins anew with each, whatever comes of it.
+        Beyond the free attempts that is one at a time: the wait begins again with each, whatever comes of it.
         """
         address, key = _keys(peer, name)
         wait = self._names.wait_seconds(key, now)
-        if wait == 0 and not self._is_welcome(key, now):
+        if wait == 0 and not self._is_lately(self._welcome, key, now):
             wait = self._addresses.wait_seconds(address, now)
         if wait == 0:
             self._names.begin(key, now)
         return wait
 
     def failed(self, peer: str, name: str, *, now: datetime) -> None:
-        """Counts an attempt whose secret was wrong, or whose name nobody has."""
+        """Counts an attempt whose secret was wrong, or whose name is unknown, and which did not come too early."""
         address, key = _keys(peer, name)
         self._names.count(key, now)
         self._addresses.count(address, now)
 
-    def succeeded(self, peer: str, name: str, *, now: datetime) -> None:
+    def succeeded(self, peer: str, name: str, secret: str, *, now: datetime) -> None:
         """Forgets the name's failures there. The address's stay: one good secret must not pay for guesses at others."""
-        _, key = _keys(peer, name)
+        address, key = _keys(peer, name)
         self._names.forget(key)
         _remember(self._welcome, key, now)
+        secret_key = _secret_key(peer, name, secret)
+        if not self._is_lately(self._right, secret_key, now):
+            self._turns.give_back(address)
+        _remember(self._right, secret_key, now)
 
-    def _is_welcome(self, key: Hashable, now: datetime) -> bool:
-        since = self._welcome.get(key)
+    def _is_lately(self, kept: "OrderedDict[Hashable, datetime]", key: Hashable, now: datetime) -> bool:
+        since = kept.get(key)
         return since is not None and now - since < FORGOTTEN_AFTER
 
 
@@ -117,6 +149,31 @@ class _Tally:
         return max(0.0, failures.count - forgiven)
 
 
+class _Turns:
+    """The line at each address, in which no place is ever skipped: kept as the instant at which it will be empty."""
+
+    def __init__(self) -> None:
+        self._empty_at: OrderedDict[Hashable, datetime] = OrderedDict()
+
+    def take(self, address: str, now: datetime) -> float | None:
+        """Seconds until the turn of one who joins the line now; None if it is too long to join."""
+        empty_at = max(self._empty_at.get(address, now), now)
+        ahead_seconds = _seconds(now, empty_at)
+        wait_seconds = max(0.0, ahead_seconds + _LOOK_SECONDS - LOOKS_AT_ONCE * _LOOK_SECONDS)
+        if ahead_seconds > TURN_SECONDS_MAX + LOOKS_AT_ONCE * _LOOK_SECONDS:
+            # No line is as long: the machine's clock was set back.
+            empty_at, wait_seconds = now, 0.0
+        elif wait_seconds > TURN_SECONDS_MAX:
+            return None
+        _remember(self._empty_at, address, empty_at + timedelta(seconds=_LOOK_SECONDS))
+        return wait_seconds
+
+    def give_back(self, address: str) -> None:
+        """A right secret was no guess, so that many clients which start at once do not wait for each other."""
+        if address in self._empty_at:
+            self._empty_at[address] -= timedelta(seconds=_LOOK_SECONDS)
+
+
 def address_of(peer: str) -> str:
     """What counts as one address: an IPv4 address, or an IPv6 network.
 
@@ -140,6 +197,12 @@ def _keys(peer: str, name: str) -> tuple[str, tuple[str, bytes]]:
     address = address_of(peer)
     # Names come from whoever guesses, and may be long.
     return address, (address, hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
+
+
+def _secret_key(peer: str, name: str, secret: str) -> tuple[str, bytes]:
+    # NUL ends the name: no name has one that anybody can have.
+    content = f"{name}\0{secret}".encode("utf-8", "surrogatepass")
+    return address_of(peer), hashlib.sha256(content).digest()
 
 
 def _seconds(since: datetime, now: datetime) -> float:
