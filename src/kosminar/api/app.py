@@ -22,6 +22,7 @@ from kosminar.api.compat import enrolments, target_groups, transactions, users
 from kosminar.api.journal import keep_journal
 from kosminar.api.limits import BODY_SECONDS
 from kosminar.api.operation import Call, Operation, Refused, Version
+from kosminar.api.paths import only_plain_paths, path_as_sent
 from kosminar.api.reception import Reception, answer_to
 from kosminar.api.request import in_shape, request_id_of
 from kosminar.api.straight import go_straight
@@ -87,7 +88,7 @@ def build_app(house: "House", *, admission: Admission | None = None, body_second
         request_max_body_size=None,
     )
     # Litestar's own middlewares run behind the router, which would not know the prefixed paths.
-    inside = go_straight(app.asgi_handler, reception, ASKED_ALL_DAY, routed=_routed)
+    inside = only_plain_paths(go_straight(app.asgi_handler, reception, ASKED_ALL_DAY, routed=_routed))
     entered = at_the_door(inside, admission or Admission(house.settings.requests_max))
     app.asgi_handler = keep_journal(entered, house)
     return app
@@ -101,6 +102,7 @@ def at_the_door(app: ASGIApp, admission: Admission) -> ASGIApp:
         request_id = scope["state"]["request_id"] = request_id_of(scope)
         # A request has a task of its own; where that came from another request's, this one overwrites what it found.
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        scope["path"] = path_as_sent(scope)
         if match := _PREFIXED.fullmatch(scope["path"]):
             scope["path"] = HOME + match[2]
             scope["state"]["version"] = Version(match[1])

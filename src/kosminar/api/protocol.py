@@ -2,8 +2,10 @@
 
 Uvicorn's protocol bounds neither the length of headers nor the time they take, answers broken HTTP in plain text, and
 waits for ever for a client that does not read. Here the request line and headers have a length and a deadline, an
-answer must be fetched in time, connections are counted, and whatever is refused leaves in our shapes (decision 4). It
-leans on uvicorn's internals, whose version is pinned. Tested over sockets by tests/api/test_limits.py.
+answer must be fetched in time, connections are counted, and whatever is refused leaves in our shapes (decision 4). The
+parser reads heads only: where a request ends is decided by framing.py, and each request has a parser of its own, so
+that nothing of one is left for the next. It leans on uvicorn's internals, whose version is pinned. Tested over sockets
+by tests/api/test_limits.py and tests/api/test_request_smuggling.py.
 """
 
 import asyncio
@@ -19,13 +21,29 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kosminar.api.admission import Busy
+from kosminar.api.framing import (
+    FIELD_COUNT_MAX,
+    HEAD_END,
+    TARGET_BYTES_MAX,
+    BrokenRequest,
+    ChunkedBody,
+    RequestLine,
+    SizedBody,
+    TooMuchFraming,
+    body_of,
+    check_host,
+    read_request_line,
+)
 from kosminar.api.operation import Refused
+from kosminar.api.paths import path_as_sent
 from kosminar.api.request import BODY_HAS_COME, PROBES, in_shape, new_request_id
 from kosminar.api.sending import head_of, send_answer
 from kosminar.core.errors import Code, Complaint, invalid
 
-# What says how long a body is.
-FRAMING: Final = (b"content-length", b"transfer-encoding")
+# Of a socket at once. What a connection holds unread is no more than its headers and one read.
+READ_BYTES_MAX: Final = 16 * 1024
+# Behind a request that is worked on and the one after it. The application lets a few reads through meanwhile.
+HELD_BYTES_MAX: Final = 64 * 1024
 
 LOG: Final = structlog.get_logger()
 
@@ -37,7 +55,8 @@ class ConnectionLimits:
     connections_max: int
     # Beyond those: they hear 503, or have a probe answered, and end. Further ones are closed without a word.
     surplus_max: int = 64
-    # Request line, headers and the empty line after them. Tokens have up to 4 KiB, and proxies add their own.
+    # Request line, headers and the empty line after them. Tokens have up to 4 KiB, and proxies add their own. As much
+    # again is what a chunked body may hold beyond its content (framing.py).
     header_bytes_max: int = 32 * 1024
     # From the first byte, or from the connection's beginning, to the empty line.
     header_seconds: float = 10.0
@@ -51,20 +70,24 @@ def protocol_of(limits: ConnectionLimits) -> type["Connection"]:
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection. At most one of its requests is worked on at a time."""
+    """One client's connection. At most one of its requests is worked on at a time, and the next one is read."""
 
     limits: ConnectionLimits
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.parser = httptools.HttpRequestParser(self)
         self.url = b""
         self._working: RequestResponseCycle | None = None
-        # Between the end of one message and the empty line after the next one's headers.
-        self._heading = True
-        self._header_bytes = 0
-        self._message_ended = False
-        # A request that was begun by one parser is read on by another.
-        self._resuming = False
+        # Of the request whose headers are read: how much has come, and the request line.
+        self._head_bytes = 0
+        self._line: RequestLine | None = None
+        # As much of the headers as is looked at again: the request line, then the last bytes.
+        self._head = bytearray()
+        # Of the request whose headers were read; None from its end to the end of the next one's headers.
+        self._body: SizedBody | ChunkedBody | None = None
+        # What came behind two requests that are not answered yet.
+        self._held = b""
         # What comes is no longer read, because what came was no HTTP.
         self._deaf = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -72,6 +95,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn has it.
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # It has what is used.
+        transport.set_protocol(_InPieces(self))
         surplus = len(self.connections) - self.limits.connections_max
         if surplus > self.limits.surplus_max:
             transport.abort()
@@ -87,72 +111,140 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        data, self._held = self._held + data, b""
         while data and not self._deaf and not self.transport.is_closing():
-            data = self._feed(data)
+            if self._body is None and self.pipeline:
+                self._hold(data)
+                break
+            data = self._read_head(data) if self._body is None else self._read_body(self._body, data)
         # Headers that have begun, or what is left of a body that was answered already: neither may take for ever.
         if self._deadline is None and not self._is_working():
             self._start_deadline()
 
-    def _feed(self, data: bytes) -> bytes:
-        """Parses some of the data and returns the rest. Headers are given no more than they may have."""
-        room = self.limits.header_bytes_max - self._header_bytes
-        piece, rest = (data[:room], data[room:]) if self._heading else (data, b"")
-        self._message_ended = False
+    def _hold(self, data: bytes) -> None:
+        """Keeps what comes behind two requests until the first is answered; a client that sends on is not read."""
+        self.flow.pause_reading()
+        if len(data) <= HELD_BYTES_MAX:
+            self._held = data
+            return
+        self._deaf = True
+        last, _ = self.pipeline[0]
+        last.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._held and not self.transport.is_closing():
+            self.data_received(b"")
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Reads request line and headers, no more than they may have, and returns what follows them."""
+        piece = self._head_piece(data)
         try:
+            if self._line is None:
+                self._line = read_request_line(self._head)
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            return self._pass_over_upgrade() + piece[upgrade.args[0] :] + rest
-        except httptools.HttpParserError as error:
-            LOG.debug("broken_http", error=str(error))
-            self._refuse(Refused(invalid("", "This is no HTTP/1.1 request")), self.url or _target(piece))
+        except httptools.HttpParserUpgrade:
+            # Speak HTTP/1.1 on, whatever was offered: the HTTP client of Java offers HTTP/2 with each first request.
+            pass
+        except BrokenRequest as error:
+            self._refuse_broken(error, piece)
             return b""
-        if self._heading and not self._message_ended:
-            self._header_bytes += len(piece)
-        if self._heading and self._header_bytes >= self.limits.header_bytes_max:
-            too_long = f"The request line and headers must not be longer than {self.limits.header_bytes_max} bytes."
-            self._refuse(
-                Refused(Complaint.of(Code.REQUEST_TOO_LARGE, too_long), status=431), self.url or _target(piece)
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, Refused):
+                self._refuse(error.__context__, self.url)
+            else:
+                self._refuse_broken(error.__context__ or error, piece)
+            return b""
+        if self._line is not None:
+            del self._head[: 1 - len(HEAD_END)]
+        if self._body is not None:
+            self._end_head()
+        elif self._head_bytes >= self.limits.header_bytes_max:
+            most = f"The request line and headers must not be longer than {self.limits.header_bytes_max} bytes."
+            self._refuse(_too_long(most, status=431), self.url or _target(piece))
+        return data[len(piece) :]
+
+    def _head_piece(self, data: bytes) -> bytes:
+        """What of the data belongs to the headers, up to the empty line after them; it is counted."""
+        before = len(self._head)
+        self._head += data[: self.limits.header_bytes_max - self._head_bytes]
+        end = self._head.find(HEAD_END, max(0, before + 1 - len(HEAD_END)))
+        if end >= 0:
+            del self._head[end + len(HEAD_END) :]
+        piece = data[: len(self._head) - before]
+        self._head_bytes += len(piece)
+        return piece
+
+    def _end_head(self) -> None:
+        self._head_bytes = 0
+        self._line = None
+        self._head.clear()
+        self._stop_deadline()
+        assert self._body is not None, "the headers said how long it is"
+        if self._body.ended:
+            self._end_request()
+
+    def _read_body(self, body: SizedBody | ChunkedBody, data: bytes) -> bytes:
+        """Reads on in a body, and returns what follows it."""
+        try:
+            content, rest = body.read(data)
+        except BrokenRequest as error:
+            self._refuse_broken(error, data)
+            return b""
+        except TooMuchFraming:
+            too_much = (
+                "What a chunked body holds besides its content (sizes, extensions and trailers) must not be more than "
+                f"{self.limits.header_bytes_max} bytes longer than the content."
             )
+            self._refuse(_too_long(too_much, status=413), self.url)
+            return b""
+        if content:
+            self.on_body(content)
+        if body.ended:
+            self._end_request()
+        elif self.cycle.body:
+            # Nobody has read what came before. Whoever reads it resumes.
+            self.flow.pause_reading()
         return rest
 
-    def _pass_over_upgrade(self) -> bytes:
-        """Speak HTTP/1.1 on, whatever was offered: the HTTP client of Java offers HTTP/2 with each first request.
-
-        The parser takes all that follows for another protocol, the body too. A new one is told, by what this returns,
-        no more of the request than how long its body is.
-        """
-        framing = [b"%s: %s\r\n" % field for field in self.headers if field[0] in FRAMING]
+    def _end_request(self) -> None:
+        self._body = None
         self.parser = httptools.HttpRequestParser(self)
-        self._resuming = True
-        return b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n"
-
-    def on_message_begin(self) -> None:
-        if not self._resuming:
-            super().on_message_begin()
+        self.scope["state"][BODY_HAS_COME] = True
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
-        if not self._resuming:
-            super().on_url(url)
+        super().on_url(url)
+        if len(self.url) > TARGET_BYTES_MAX:
+            raise _too_long(f"The request's target must not be longer than {TARGET_BYTES_MAX} bytes.", status=414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._resuming:
-            super().on_header(name, value)
+        # The parser leaves the blanks behind a value, which are none of it.
+        super().on_header(name, value.rstrip(b" \t"))
+        if len(self.headers) > FIELD_COUNT_MAX:
+            raise _too_long(f"A request must not have more than {FIELD_COUNT_MAX} header fields.", status=431)
 
     def on_headers_complete(self) -> None:
-        if self._resuming:
-            self._resuming = False
-            return
-        self._heading = False
-        self._header_bytes = 0
-        self._stop_deadline()
+        """What this raises comes out of the parser as the context of an error of its own."""
+        assert self._line is not None, "it comes before the headers"
+        check_host(self.headers, minor_version=self._line.minor_version)
+        body = body_of(
+            self.headers,
+            minor_version=self._line.minor_version,
+            framing_bytes_max=self.limits.header_bytes_max,
+        )
+        if not self._line.target.startswith(b"/"):
+            # No path of ours, and nothing that uvicorn can read: see paths.py.
+            self.url = b"/"
         super().on_headers_complete()
+        self.scope["raw_path"] = self._line.target.partition(b"?")[0]
+        self._body = body
 
     def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
-            self._heading = True
-            self._message_ended = True
-            self.scope["state"][BODY_HAS_COME] = True
-            super().on_message_complete()
+        """The parser's, which ends with the headers."""
+
+    def _should_upgrade(self) -> bool:
+        return False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._working = cycle
@@ -173,6 +265,11 @@ class Connection(HttpToolsProtocol):
 
     def _is_working(self) -> bool:
         return self._working is not None and not self._working.response_complete
+
+    def _refuse_broken(self, error: BaseException, piece: bytes) -> None:
+        LOG.debug("broken_http", error=str(error))
+        message = str(error) if isinstance(error, BrokenRequest) else "This is no HTTP/1.1 request"
+        self._refuse(Refused(invalid("", message)), self.url or _target(piece))
 
     def _refuse(self, refused: Refused, target: bytes) -> None:
         """Answers what is no request, as the last thing said on this connection."""
@@ -219,6 +316,30 @@ class Connection(HttpToolsProtocol):
             self._unread = None
 
 
+class _InPieces(asyncio.BufferedProtocol):
+    """What a transport calls instead of the connection, so that no read is longer than READ_BYTES_MAX.
+
+    All connections are read into one buffer; what came is copied before another one is read.
+    """
+
+    _buffer: Final = bytearray(READ_BYTES_MAX)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  # The transport's wish.
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+
 class _Gathering:
     """A transport that sends what is written in one turn of the loop in one piece.
 
@@ -248,6 +369,10 @@ class _Gathering:
             self._transport.write(b"".join(pieces))
 
 
+def _too_long(message: str, *, status: int) -> Refused:
+    return Refused(Complaint.of(Code.REQUEST_TOO_LARGE, message), status=status)
+
+
 def _target(beginning: bytes) -> bytes:
     """The target of a request whose first line could not be read to its end."""
     found = re.match(rb"[A-Z]+ ([^ ]*)", beginning)
@@ -259,10 +384,11 @@ def _for_probes(app: ASGI3Application) -> ASGI3Application:
 
     async def enter(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         here = cast("LitestarScope", scope)
-        if here["path"] in PROBES:
+        path = path_as_sent(here)
+        if path in PROBES:
             await app(scope, receive, send)
             return
-        answer = in_shape(here["path"], Busy(headers={"Connection": "close"}))
+        answer = in_shape(path, Busy(headers={"Connection": "close"}))
         await send_answer(answer, here, cast("LitestarSend", send))
 
     return enter

@@ -15,6 +15,7 @@ from kosminar.api.authentication import Authenticator, permit
 from kosminar.api.idempotency import SameKey, answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
+from kosminar.api.paths import decoded
 from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
@@ -131,12 +132,13 @@ def _path_parameters(scope: Scope, operation: Operation) -> tuple[dict[str, int]
     ids: dict[str, int] = {}
     names: dict[str, str] = {}
     complaints: list[Complaint] = []
-    for name, text in scope["path_params"].items():
-        if name in operation.patterns:
-            names[name] = text
-            continue
+    for name, segment in scope["path_params"].items():
         try:
-            ids[name] = path_id(name, text)
+            text = decoded(name, segment)
+            if name in operation.patterns:
+                names[name] = text
+            else:
+                ids[name] = path_id(name, text)
         except Refused as refused:
             complaints += refused.complaints
     if complaints:
