@@ -14,7 +14,7 @@ from tests.store.clusters import Cluster, clusters_folder, frozen
 from kosminar.store import link as links
 from kosminar.store.link import DatabaseSilent, Link, Pool, each_host, takes_no_changes, within
 
-FREEZES = int(os.environ.get("FREEZES", "3"))
+FREEZES = int(os.environ.get("FREEZES", "2"))
 """How often each kind of wait is frozen and thawed."""
 
 DEADLINE_SECONDS = 0.3

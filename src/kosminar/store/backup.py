@@ -37,6 +37,7 @@ from kosminar.store.embedded_host import (
     server_user,
     sync_folder,
 )
+from kosminar.store.link import CONNECT_SECONDS
 from kosminar.store.queries import load
 
 QUERIES: Final = load("backup")
@@ -144,7 +145,7 @@ def take_backup(database: EmbeddedDatabase, directory: Path, *, wall: Callable[[
 
 def _copy_base(database: EmbeddedDatabase, target: Path) -> None:
     program = _program(database.binaries, "pg_basebackup")
-    where = f"host='{database.socket_folder}' port={PORT} user={NAME}"
+    where = f"host='{database.socket_folder}' port={PORT} user={NAME} connect_timeout={CONNECT_SECONDS}"
     how = ("--wal-method=stream", "--checkpoint=fast", "--no-password")
     done = calling_user().run(program, "-d", where, "-D", target, *how)
     if done.returncode != 0:
