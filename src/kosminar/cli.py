@@ -35,10 +35,10 @@ from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import encode
 from kosminar.core.period import instant
 from kosminar.core.zone import zone_named
-from kosminar.engine import auditor, clients, doctor, importer
+from kosminar.engine import auditor, clients, csv_lines, doctor, importer
 from kosminar.engine.clients import SetUpRefused
 from kosminar.engine.house import House
-from kosminar.engine.importer import ImportRefused, LineResult, LineStatus
+from kosminar.engine.importer import LineResult, LineStatus
 from kosminar.engine.writer import NotSaved
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
@@ -100,7 +100,7 @@ def main() -> None:
         BackupRefused,
         MigrationRefused,
         SetUpRefused,
-        ImportRefused,
+        csv_lines.ImportRefused,
         PortTaken,
         NotSaved,
         asyncpg.PostgresError,

@@ -1,20 +1,20 @@
 """The import: a CSV file of customers or activities, streamed through the same way in as a request.
 
 A file may be larger than memory: lines are read, worked and forgotten a chunk at a time, with a few chunks under way.
-Every line gets its own result; a faulty one is reported and the others go on. Safe to run again after being killed:
-customers that exist are left alone, and an activity's id is a mapped column or made from the file's content and the
-line's number, so that it is counted once.
+Every record gets its own result; a faulty one is reported and the others go on. What a record is, and what becomes of
+lines that a quote swallowed, is csv_lines.py's. Safe to run again after being killed: customers that exist are left
+alone, and an activity's id is a mapped column or made from the file's content and the line's number, so that it is
+counted once.
 """
 
 import asyncio
-import csv
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import structlog
 
@@ -26,23 +26,21 @@ from kosminar.core.errors import MESSAGES, Code, invalid
 from kosminar.core.period import Fault
 from kosminar.engine import registration
 from kosminar.engine.change import ActivityOutcome, Request, Status
+from kosminar.engine.csv_lines import ATTRIBUTE_PREFIX, ImportRefused, Line, Lines
 from kosminar.engine.house import House
 from kosminar.engine.intake import read_activity
 
 LOG: Final = structlog.get_logger()
 
 CHUNK_SIZE: Final = 1_000
+# Long records make shorter chunks, so that memory has a bound in bytes too.
+CHUNK_BYTES: Final = 1 << 22
 # Enough to keep every lane busy while lines are read; memory holds no more than these.
 CHUNKS_UNDER_WAY: Final = 4
 HASH_BLOCK_BYTES: Final = 1 << 20
 
-ATTRIBUTE_PREFIX: Final = "attributes."
 ACTIVITY_FIELDS: Final = ("id", "customerId", "type", "occurredAt")
 CUSTOMER_FIELDS: Final = ("customerId", "externalId", "mobile", "email", "firstName", "lastName")
-
-
-class ImportRefused(Exception):
-    """The file as a whole cannot be imported; the message says what to change."""
 
 
 class LineStatus(StrEnum):
@@ -64,97 +62,6 @@ class LineResult:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line as fields; `fault` instead where the file itself is broken there."""
-
-    line_number: int
-    fields: Mapping[str, str]
-    fault: str | None = None
-
-
-class Lines:
-    """The lines of a CSV file, with the columns named as the JSON fields."""
-
-    def __init__(self, path: Path, fields: Sequence[str], mapping: Mapping[str, str], *, attributes: bool) -> None:
-        self._path = path
-        self._fields = fields
-        self._mapping = mapping
-        self._attributes = attributes
-        self.byte_count = path.stat().st_size
-        self.position = 0
-
-    def __iter__(self) -> Iterator[Line]:
-        with self._path.open("rb") as binary:
-            reader = csv.reader(self._texts(binary), strict=True)
-            header = self._header(reader)
-            while True:
-                begins_at = reader.line_num + 1
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield Line(begins_at, {}, f"is not CSV: {error}")
-                    continue
-                if cells:
-                    yield self._line(begins_at, header, cells)
-
-    def columns(self) -> list[str]:
-        """The header's columns that are imported, as fields."""
-        with self._path.open("rb") as binary:
-            return [name for name in self._header(csv.reader(self._texts(binary))) if name is not None]
-
-    def _texts(self, binary: IO[bytes]) -> Iterator[str]:
-        for number, raw in enumerate(binary):
-            self.position += len(raw)
-            # A byte that is no UTF-8 becomes a lone surrogate, and is refused with its line.
-            yield raw.decode("utf-8-sig" if number == 0 else "utf-8", errors="surrogateescape")
-
-    def _header(self, reader: Any) -> list[str | None]:
-        try:
-            columns = next(reader, None)
-        except csv.Error as error:
-            raise ImportRefused(f"The header of {self._path.name} is not CSV: {error}.") from None
-        if not columns:
-            raise ImportRefused(f"{self._path.name} is empty: the first line must name the columns.")
-        if not _storable("".join(columns)):
-            # The name of an attribute would go into the database with every line.
-            raise ImportRefused(f"The header of {self._path.name} is not UTF-8, or contains the character NUL.")
-        unknown = [column for column in self._mapping if column not in columns]
-        if unknown:
-            raise ImportRefused(f"--map names {unknown[0]!r}, which is no column: there are {', '.join(columns)}.")
-        fields = [self._field(column) for column in columns]
-        known = [name for name in fields if name is not None]
-        twice = next((name for name in known if known.count(name) > 1), None)
-        if twice is not None:
-            raise ImportRefused(f"Two columns are both {twice}; map one of them elsewhere.")
-        return fields
-
-    def _field(self, column: str) -> str | None:
-        """The field a column stands for: mapped, or named like one; None for a column that is passed over."""
-        name = self._mapping.get(column, column)
-        if name in self._fields or (self._attributes and name.startswith(ATTRIBUTE_PREFIX)):
-            return name
-        if column in self._mapping:
-            names = [*self._fields, *(["attributes.<name>"] if self._attributes else [])]
-            raise ImportRefused(f"--map {column}={name}: {name} is no field; the fields are {', '.join(names)}.")
-        return None
-
-    def _line(self, line_number: int, header: Sequence[str | None], cells: Sequence[str]) -> Line:
-        if len(cells) != len(header):
-            return Line(line_number, {}, f"has {len(cells)} cells where the header has {len(header)}")
-        if not _storable("".join(cells)):
-            return Line(line_number, {}, "is not UTF-8, or contains the character NUL")
-        named = zip(header, cells, strict=True)
-        return Line(line_number, {name: cell for name, cell in named if name is not None and cell != ""})
-
-
-def _storable(text: str) -> bool:
-    """Bytes that were no UTF-8 have become surrogates, which cannot be written again; PostgreSQL knows no NUL."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of the content, hexadecimal: the same file is the same import, wherever it lies."""
     digest = hashlib.sha256()
@@ -168,7 +75,7 @@ async def import_activities(
     house: House, organisation_id: int, path: Path, mapping: Mapping[str, str]
 ) -> AsyncIterator[tuple[LineResult, int]]:
     """The result of every line, in order, with the bytes of the file read so far."""
-    lines = Lines(path, ACTIVITY_FIELDS, mapping, attributes=True)
+    lines = Lines(path, ACTIVITY_FIELDS, mapping, attributes=True, plausible=_has_customer_id)
     _require(lines, "customerId", "occurredAt")
     zone = await house.zones.of(organisation_id)
     prefix = file_hash(path)[:32]
@@ -192,7 +99,7 @@ async def import_customers(
     house: House, organisation_id: int, path: Path, mapping: Mapping[str, str]
 ) -> AsyncIterator[tuple[LineResult, int]]:
     """The result of every line, in order, with the bytes of the file read so far."""
-    lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False)
+    lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False, plausible=_may_be_customer)
 
     async def work(chunk: Sequence[Line]) -> list[LineResult]:
         now = await registration.instant(house.pool, organisation_id, wall=house.wall())
@@ -211,7 +118,6 @@ async def import_customers(
 
 def _require(lines: Lines, *names: str) -> None:
     present = lines.columns()
-    lines.position = 0
     for name in names:
         if name not in present:
             raise ImportRefused(f"No column is {name}; name one with --map column={name}.")
@@ -242,13 +148,23 @@ async def _work_off(
             task.cancel()
 
 
+def _has_customer_id(fields: Mapping[str, str]) -> bool:
+    return isinstance(_id(fields.get("customerId")), int)
+
+
+def _may_be_customer(fields: Mapping[str, str]) -> bool:
+    """A customer may come without an id, but not with one that is no number."""
+    return "customerId" not in fields or _has_customer_id(fields)
+
+
 def _chunks(lines: Lines) -> Iterator[list[Line]]:
     chunk: list[Line] = []
+    begins_at = 0
     for line in lines:
         chunk.append(line)
-        if len(chunk) == CHUNK_SIZE:
+        if len(chunk) == CHUNK_SIZE or lines.position - begins_at >= CHUNK_BYTES:
             yield chunk
-            chunk = []
+            chunk, begins_at = [], lines.position
     if chunk:
         yield chunk
 
