@@ -287,4 +287,4 @@ async def test_a_target_has_up_to_its_length(app: Litestar) -> None:
         refused = await wire.ask(request("GET", longest + "y"))
 
     assert (passed.status, passed.code) == (404, 390011)
-    assert (refused.status, refused.code, refused.shape) == (414, 390008, "problem")
+    assert (refused.status, refused.code, refused.shape) == (431, 390008, "problem")

@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > TARGET_BYTES_MAX:
-            raise _too_long(f"The request's target must not be longer than {TARGET_BYTES_MAX} bytes.", status=414)
+            raise _too_long(f"The request's target must not be longer than {TARGET_BYTES_MAX} bytes.", status=431)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # The parser leaves the blanks behind a value, which are none of it.
