@@ -28,9 +28,11 @@ Steps: TypeAlias = Generator[None, None, T]
 
 # Deeper than any request of ours by far, and shallower than any parser's stack.
 NESTING_MAX = 32
-# Of a number, as written and as its exponent moves it. Far more than any amount has, and little enough that ten
+# Of a decimal, as written and as its exponent moves it. Far more than any amount has, and little enough that ten
 # characters such as 1e-99999999 can neither slow a later step down nor overflow PostgreSQL's numeric.
 DIGITS_MAX = 1_000
+# Of an integer: Python reads no longer one, because that takes as long as the square of its length.
+INTEGER_DIGITS_MAX = 4_300
 # Texts, numbers, lists and so on. A thousand activities with a hundred attributes each are 106,002; every one costs a
 # microsecond or more before anybody knows what it is for, and 4 MiB have room for two million.
 VALUE_COUNT_MAX = 120_000
@@ -227,13 +229,15 @@ class Fields:
         return found
 
 
-_TOO_LONG: Final = f"must not contain a number of more than {DIGITS_MAX} digits"
+_TOO_LONG: Final = (
+    f"must not contain a decimal of more than {DIGITS_MAX} digits, or an integer of more than {INTEGER_DIGITS_MAX}"
+)
 _TOO_MANY: Final = f"must not hold more than {VALUE_COUNT_MAX} values"
 _BLANKS: Final = b" \t\r\n"
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NUMBERS_AS_ZEROS: Final = bytes.maketrans(b"123456789.eE+-", b"0" * 14)
-_LONGER_NUMBER: Final = b"0" * (DIGITS_MAX + 1)
+_LONGER_NUMBER: Final = b"0" * (INTEGER_DIGITS_MAX + 1)
 
 
 def _structure(body: bytes) -> Steps[bytes]:
@@ -263,7 +267,7 @@ def _number(text: str) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         raise MalformedBody(_TOO_LONG) from None
-    if not -DIGITS_MAX < number.adjusted() < DIGITS_MAX:
+    if len(text) > DIGITS_MAX or not -DIGITS_MAX < number.adjusted() < DIGITS_MAX:
         raise MalformedBody(_TOO_LONG)
     return number
 
