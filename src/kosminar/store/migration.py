@@ -1,7 +1,8 @@
 """Brings a database to the newest schema: numbered SQL files, each in its own transaction, under one advisory lock.
 
-Forward only. A file that was applied is never changed; its checksum is kept and compared. May be run by any number of
-processes at once, by hand (`kosminar migrate`) or at start.
+Forward only. A file that was released is never changed: its checksum stands in migrations/checksums.txt, which
+tests/structure/test_migrations.py guards, and in each database that it was applied to, where it is compared. May be run
+by any number of processes at once, by hand (`kosminar migrate`) or at start.
 """
 
 import hashlib
@@ -90,7 +91,11 @@ async def _missing(connection: Connection) -> list[Migration]:
         if number not in known:
             raise MigrationRefused(f"The database has migration {row['name']}, newer than this Kosminar: upgrade it.")
         if row["checksum"] != known[number].checksum:
-            raise MigrationRefused(f"Migration {row['name']} was applied with another content than this version has.")
+            raise MigrationRefused(
+                f"This database was made by an unreleased Kosminar, whose migration {row['name']} had another content "
+                "than this one has. Only databases of releases are carried on. Run it with the commit that made it; or "
+                "begin with an empty one (--data-dir, or KOSMINAR_DATABASE_URL) and import what you have."
+            )
     return [migration for number, migration in known.items() if number not in applied]
 
 
