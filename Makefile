@@ -4,7 +4,7 @@
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --quiet --root-user-action=ignore --constraint requirements/constraints.txt
 TESTS ?= tests
 
-.PHONY: help demo test history simulate faults faults-page check format timing fuzz hostile audit-packages overload bench bench-quick compare test-compare soak openapi clean
+.PHONY: help demo test history simulate faults faults-page check format timing fuzz hostile audit-packages overload bench bench-quick compare test-compare soak endings migrations openapi clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -73,6 +73,12 @@ test-compare: .venv/.development ## Test `make compare` with a small pair of rea
 
 soak: .venv/.kosminar ## Load one server for an hour, watch its memory, audit at the end; SOAK_MINUTES=2 tries it
 	.venv/bin/python -m benchmarks.soak --minutes $${SOAK_MINUTES:-60}
+
+endings: .venv/.development ## End the database and processes at bad moments, 20 times each; `make test` does it a few times
+	@.venv/bin/pytest -n 0 -m long tests/store
+
+migrations: .venv/.development ## Refresh the checksums of unreleased migrations; RELEASE=0.1.0 freezes them
+	@.venv/bin/python -m tests.structure.frozen $(RELEASE)
 
 openapi: .venv/.kosminar ## Refresh docs/openapi.json
 	.venv/bin/kosminar openapi > docs/openapi.json

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import signal
 import ssl
 import zoneinfo
 from collections.abc import AsyncIterator, Iterator
@@ -38,6 +39,14 @@ TEMPLATE = "template_kosminar"
 MIGRATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 WALL_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+def pytest_configure() -> None:
+    """SIGTERM, which `timeout` sends, ends the run as Ctrl-C does: in order, and never by an exception in a running loop.
+
+    What that did to asyncpg's connections stands in kosminar/store/endings.py.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 class Wall:

@@ -4,7 +4,6 @@ Every command opens the same database as `serve` and may run beside it. With --j
 document and nothing else; progress and notices go to standard error.
 """
 
-import asyncio
 import gc
 import json as json_module
 import os
@@ -26,6 +25,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from kosminar import demo as demonstration
 from kosminar.api import openapi, tokens
@@ -42,8 +42,8 @@ from kosminar.engine.importer import LineResult, LineStatus
 from kosminar.engine.writer import NotSaved
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
-from kosminar.settings import Settings, SettingsError
-from kosminar.store import backup, generations, organisations
+from kosminar.settings import Settings, SettingsError, printable
+from kosminar.store import backup, endings, generations, organisations
 from kosminar.store.backup import BackupRefused
 from kosminar.store.connections import in_words, was_lost
 from kosminar.store.embedded import open_embedded
@@ -108,6 +108,9 @@ def main() -> None:
         OSError,
     ) as error:
         _complain(in_words(error), FOUND)
+    except UnicodeEncodeError as error:
+        # Only what a shell or the environment gave us holds such characters; documents are decoded strictly.
+        _complain(f"{error.object!r} holds bytes that are no UTF-8. Give it as text in UTF-8.", ASKED_WRONGLY)
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not was_lost(error):
             raise
@@ -193,7 +196,7 @@ def settings(data_dir: DataDirectory = None, database_url: DatabaseUrl = None, j
         return
     table = Table(Column("setting", no_wrap=True), "value", "from", "meaning", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row.name, row.value, row.source, row.help)
+        table.add_row(*map(Text, row))  # As it is: a path may look like rich's markup.
     Console().print(table)
 
 
@@ -537,7 +540,7 @@ def backup_command(
     with open_embedded(settings_.data_dir, archive_directory=settings_.archive_dir) as database:
         made = backup.take_backup(database, directory, wall=utc_now)
     told = {
-        "directory": str(made.directory),
+        "directory": printable(str(made.directory)),
         "startedAt": made.note.started_at,
         "endedAt": made.note.ended_at,
         "byteCount": made.byte_count,
@@ -567,7 +570,7 @@ def restore(
     configure_logs(_settings(data_dir, None).log_level)
     done = backup.restore_backup(directory, data_dir, archive_directory=archive, until=_until(until), wall=utc_now)
     told = {
-        "dataDirectory": str(done.data_directory),
+        "dataDirectory": printable(str(done.data_directory)),
         "backupEndedAt": done.note.ended_at,
         "lastChangeAt": done.last_change_at,
         "archivedCount": done.archived_count,
@@ -614,7 +617,7 @@ def _with_house(settings_: Settings, work: Callable[[House], Awaitable[T]]) -> T
             return await work(house)
 
     with open_database(settings_) as database_url:
-        return asyncio.run(run(database_url))
+        return endings.run(run(database_url))
 
 
 def _with_connection(settings_: Settings, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
@@ -624,7 +627,7 @@ def _with_connection(settings_: Settings, work: Callable[[asyncpg.Connection], A
             return await work(connection)
 
     with open_database(settings_) as database_url:
-        return asyncio.run(run(database_url))
+        return endings.run(run(database_url))
 
 
 @contextmanager
@@ -656,7 +659,7 @@ def _answer(content: Any, lines: list[str], *, as_json: bool) -> None:
         _write_json(content)
     else:
         for line in lines:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(printable(line) + "\n")
         sys.stdout.flush()
 
 
@@ -666,7 +669,7 @@ def _write_json(content: Any) -> None:
 
 
 def _notice(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
 
 

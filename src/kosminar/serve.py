@@ -22,6 +22,7 @@ from kosminar.api.app import build_app
 from kosminar.api.protocol import ConnectionLimits, protocol_of
 from kosminar.engine.house import House
 from kosminar.settings import Settings
+from kosminar.store.endings import run
 from kosminar.wiring import open_database, open_house
 
 # How long requests under way and what the writer accepted may still take once no more are let in.
@@ -79,13 +80,16 @@ class _Server(uvicorn.Server):
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
             loop.add_signal_handler(number, self._heed, number)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                # Removing leaves the default: the process would be gone, and the database not left in order.
+                signal.signal(number, handler)
 
     def _heed(self, number: signal.Signals) -> None:
         if self._house.drain.begun:
@@ -147,7 +151,7 @@ def serve_forever(
 ) -> None:
     """Serve until a signal comes; `ready` is called once requests are answered."""
     with open_database(settings, serving=True) as database_url:
-        uvloop.run(serve(open_house(settings, database_url), listener, ready))
+        run(serve(open_house(settings, database_url), listener, ready), loop_factory=uvloop.new_event_loop)
 
 
 async def serve(

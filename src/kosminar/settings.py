@@ -84,18 +84,32 @@ class Given(NamedTuple):
     source: Source
 
 
+def printable(given: str) -> str:
+    """The text as it can be written anywhere: bytes of a path or an argument that are no UTF-8 are escaped."""
+    return given.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def text(given: str) -> str:
     if not given:
         raise ValueError("must not be empty")
+    if "\0" in given or printable(given) != given:
+        raise ValueError("must be text in UTF-8 without a NUL character")
     return given
 
 
 def path(given: str) -> Path:
-    return Path(text(given)).expanduser()
+    if not given:
+        raise ValueError("must not be empty")
+    if "\0" in given:
+        raise ValueError("must not hold a NUL character")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # ~name of a user that there is not.
+        raise ValueError("begins with the home directory of an unknown user; ./~ is a file of that name") from None
 
 
 def database_url(given: str) -> str:
-    if not given.startswith(("postgresql://", "postgres://")):
+    if not text(given or " ").startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
     try:
         # Of several hosts, each has its port. Reading one is what refuses what is no number.
@@ -217,7 +231,9 @@ class Settings:
     def _row(self, name: str) -> Row:
         value = getattr(self, name)
         shown = "" if value is None else MASK if SETTINGS[name]["secret"] else str(value)
-        return Row(variable(name), shown, str(self.sources.get(name, Source.DEFAULT)), SETTINGS[name]["about"])
+        return Row(
+            variable(name), printable(shown), str(self.sources.get(name, Source.DEFAULT)), SETTINGS[name]["about"]
+        )
 
 
 SETTINGS: Final = {one.name: one.metadata for one in dataclasses.fields(Settings) if "parse" in one.metadata}

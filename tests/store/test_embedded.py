@@ -5,149 +5,23 @@ tests cover both root and an ordinary user; run as an ordinary user, they cover 
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import shutil
 import signal
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
+from tests.store.holders import COUNT, NOBODY, ROOT, WRITE, Holder, ask, processes, server, socket_folder, starts
 
-from kosminar.store import embedded, embedded_host
+from kosminar.store import embedded, embedded_host, embedded_server
 from kosminar.store.embedded import EmbeddedDatabaseError, open_embedded
-from kosminar.store.embedded_host import shared_buffers_bytes, temporary_data_directory
-
-SOURCE = Path(embedded.__file__).parents[2]
-ROOT = os.geteuid() == 0
-NOBODY = 65534
-DEADLINE_SECONDS = 60
+from kosminar.store.embedded_host import shared_buffers_bytes
 
 as_root = pytest.mark.skipif(not ROOT, reason="needs root: the other half of these tests runs when root runs them")
-
-HOLDER = """
-import os, sys
-from pathlib import Path
-from kosminar.store import embedded, embedded_host
-
-directory, uid = Path(sys.argv[1]), int(sys.argv[2])
-if uid != os.geteuid():
-    # Give up root only now: the interpreter and the virtualenv may lie where the other user cannot enter.
-    embedded_host.find_binaries(embedded_host._known_user(uid))
-    os.setgroups([])
-    os.setgid(uid)
-    os.setuid(uid)
-with embedded.open_embedded(directory) as database:
-    print(database.url, flush=True)
-    sys.stdin.readline()
-"""
-
-
-class Holder:
-    """A process that opens the database, prints its URL, and leaves when told."""
-
-    def __init__(self, directory: Path, *, uid: int | None = None) -> None:
-        arguments = [str(directory), str(os.geteuid() if uid is None else uid)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        )
-
-    def url(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        assert line, self.process.communicate()[1]
-        return line
-
-    def leave(self) -> None:
-        _, errors = self.process.communicate("\n", timeout=DEADLINE_SECONDS)
-        assert self.process.returncode == 0, errors
-
-    def signal(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=DEADLINE_SECONDS)
-        return self.process.returncode
-
-
-@pytest.fixture
-def empty_directory() -> Iterator[Path]:
-    made = temporary_data_directory()
-    yield made
-    for pid in processes(made):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not processes(made))
-    shutil.rmtree(embedded_host.socket_directory(made, embedded_host.server_user(made)), ignore_errors=True)
-    shutil.rmtree(made)
-
-
-@pytest.fixture(scope="module")
-def template() -> Iterator[Path]:
-    made = temporary_data_directory()
-    open_embedded(made).close()
-    (made / "postgresql" / "server.log").unlink()
-    yield made / "postgresql"
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def directory(empty_directory: Path, template: Path) -> Path:
-    """A data directory that has been used and left; copied, because making one takes a second or more."""
-    subprocess.run(["cp", "-a", template, empty_directory], check=True)
-    return empty_directory
-
-
-def eventually(condition) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
-def processes(directory: Path) -> list[int]:
-    """Every process that works inside the cluster: the server and its children."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink().is_relative_to(directory):
-                found.append(int(entry.name))
-    return found
-
-
-def server(directory: Path) -> int:
-    return int((directory / "postgresql" / "postmaster.pid").read_text().split()[0])
-
-
-def starts(directory: Path) -> int:
-    return (directory / "postgresql" / "server.log").read_text().count("LOG:  starting PostgreSQL")
-
-
-def ask(url: str, *statements: str) -> object:
-    """The answer to the last statement, which fetches one value."""
-
-    async def talk() -> object:
-        connection = await asyncpg.connect(url)
-        try:
-            answers = [await connection.fetchval(statement) for statement in statements]
-            return answers[-1]
-        finally:
-            await connection.close()
-
-    return asyncio.run(talk())
-
-
-WRITE = ("CREATE TABLE IF NOT EXISTS visit (number int)", "INSERT INTO visit VALUES (1)")
-COUNT = "SELECT count(*) FROM visit"
 
 
 def test_what_was_committed_is_there_after_a_restart(directory: Path) -> None:
@@ -275,10 +149,6 @@ def test_an_owner_that_is_asked_to_end_stops_the_server(directory: Path, number:
     assert not folder.exists()
 
 
-def socket_folder(url: str) -> Path:
-    return Path(url.partition("host=")[2].partition("&")[0].replace("%2F", "/"))
-
-
 def test_ctrl_c_in_the_terminal_does_not_reach_the_server(directory: Path) -> None:
     with open_embedded(directory):
         assert os.getsid(server(directory)) != os.getsid(0)
@@ -367,10 +237,13 @@ def test_a_start_that_makes_no_progress_is_given_up(directory: Path, monkeypatch
     pid_file = directory / "postgresql" / "postmaster.pid"
     pid_file.write_text(pid_file.read_text().replace("ready   ", "starting"))
     monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(embedded, "STOP_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(embedded_server, "STALL_SECONDS", 0.5)
 
     with pytest.raises(EmbeddedDatabaseError, match="made no progress"):
         open_embedded(directory)
+
+    # And it is not left behind: no one else used it.
+    assert processes(directory) == []
 
 
 def test_data_of_another_major_version_is_refused(directory: Path) -> None:

@@ -20,7 +20,7 @@ from tests.bodies import MILESTONE
 from tests.store.clusters import frozen
 from tests.store.running import ENVIRONMENT, KOSMINAR, Running, eventually, running
 
-from kosminar.store.embedded import _knock
+from kosminar.store.embedded_server import knock
 from kosminar.store.link import CONNECT_SECONDS, PULSE_SECONDS, SILENCE_SECONDS
 
 FREEZES = int(os.environ.get("FREEZES", "2"))
@@ -155,7 +155,7 @@ def test_a_socket_that_takes_no_more_visitors_is_not_waited_for(tmp_path: Path) 
                 visitor.setblocking(False)
                 visitor.connect(str(tmp_path / ".s.PGSQL.5432"))
         except BlockingIOError:
-            knocking = threading.Thread(target=_knock, args=(tmp_path,), daemon=True)
+            knocking = threading.Thread(target=knock, args=(tmp_path,), daemon=True)
             knocking.start()
             knocking.join(LATE_SECONDS)
             assert not knocking.is_alive()

@@ -62,7 +62,7 @@ def test_a_living_database_is_left_alone(directory: Path, database: EmbeddedData
 def test_of_two_that_find_it_dead_one_starts_it(directory: Path, database: EmbeddedDatabase) -> None:
     with open_embedded(directory) as other:
         os.kill(server(directory), signal.SIGKILL)
-        eventually(database._dead)
+        eventually(database._server.dead)
 
         assert database.revive()
         assert not other.revive()
@@ -74,7 +74,7 @@ def test_it_comes_back_where_it_was_whoever_starts_it(
     directory: Path, database: EmbeddedDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     os.kill(server(directory), signal.SIGKILL)
-    eventually(database._dead)
+    eventually(database._server.dead)
     monkeypatch.setattr(embedded, "make_socket_directory", lambda *_: tmp_path)
 
     assert database.revive()

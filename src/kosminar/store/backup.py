@@ -7,7 +7,6 @@ file says so, and nobody else opens that directory. Both block, for as long as c
 Tested by tests/store/test_backup.py.
 """
 
-import asyncio
 import contextlib
 import json
 import os
@@ -23,7 +22,7 @@ import asyncpg
 
 from kosminar.store import generations
 from kosminar.store.archive import Segment, archived, restore_command, segment_ending
-from kosminar.store.embedded import NAME, PORT, RESTORING, EmbeddedDatabase, Origin
+from kosminar.store.embedded import RESTORING, EmbeddedDatabase, Origin
 from kosminar.store.embedded_host import (
     CLUSTER,
     EmbeddedDatabaseError,
@@ -33,10 +32,14 @@ from kosminar.store.embedded_host import (
     find_binaries,
     major_version,
     prepare_data_directory,
+    real_directory,
     remembered_archive,
     server_user,
     sync_folder,
+    unfit_path,
 )
+from kosminar.store.embedded_server import NAME, PORT
+from kosminar.store.endings import run
 from kosminar.store.link import CONNECT_SECONDS
 from kosminar.store.queries import load
 
@@ -109,8 +112,11 @@ class Restored:
 
 
 def refuse_taken(directory: Path) -> None:
-    """A back-up never replaces another."""
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+    """A back-up never replaces another, and stands where PostgreSQL can write it."""
+    if (unfit := unfit_path(directory)) is not None:
+        raise BackupRefused(f"The directory {str(directory)!r} {unfit}. Name another one.")
+    # A symbolic link is taken, wherever it leads.
+    if os.path.lexists(directory) and (directory.is_symlink() or not directory.is_dir() or any(directory.iterdir())):
         raise BackupRefused(f"{directory} exists already. Name a new directory for each back-up.")
     if not directory.parent.is_dir():
         raise BackupRefused(f"There is no directory {directory.parent} to put the back-up into.")
@@ -125,7 +131,7 @@ def take_backup(database: EmbeddedDatabase, directory: Path, *, wall: Callable[[
     refuse_taken(directory)
     if directory.resolve().is_relative_to(database.data_directory):
         raise BackupRefused(f"{directory} lies in the data directory, and would be lost with it.")
-    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.unfinished-", dir=directory.parent))
+    draft = Path(tempfile.mkdtemp(prefix=".kosminar.unfinished-", dir=directory.parent))
     try:
         started_at = wall()
         _copy_base(database, draft / CLUSTER)
@@ -154,7 +160,8 @@ def _copy_base(database: EmbeddedDatabase, target: Path) -> None:
 
 def _verify(user: ServerUser, binaries: Path, cluster: Path) -> None:
     """Compare every file with the manifest's checksum, and read the log that makes the copy consistent."""
-    done = user.run(_program(binaries, "pg_verifybackup"), "--quiet", cluster)
+    # Inside the folder, and with names of our own: it starts pg_waldump through a shell, with the path of the log.
+    done = user.run(_program(binaries, "pg_verifybackup"), "--quiet", "--wal-directory=pg_wal", ".", folder=cluster)
     if done.returncode != 0:
         raise BackupRefused(
             f"The back-up is damaged and cannot be used. Make or take another one.\n{(done.stdout + done.stderr).strip()}"
@@ -186,7 +193,7 @@ def restore_backup(
     is like any other. Raises BackupRefused, EmbeddedDatabaseError and ClockBehind, and leaves an empty directory behind
     then.
     """
-    backup, directory = backup.absolute(), data_directory.resolve()
+    backup, directory = backup.absolute(), real_directory(data_directory)
     note = Note.read(backup)
     _refuse_instant(note, archive_directory, until)
     if directory.exists() and any(directory.iterdir()):
@@ -201,7 +208,7 @@ def restore_backup(
     with _restoring(directory):
         with _explained(until), EmbeddedDatabase(directory, user, binaries=binaries, origin=origin) as database:
             database.join()
-            position, last_change_at, generation = asyncio.run(_recovered(database.url, now=wall()))
+            position, last_change_at, generation = run(_recovered(database.url, now=wall()))
         if until is None and segments and segment_ending(0, position).number < segments[-1].number:
             raise BackupRefused(
                 f"The log ends at {last_change_at}, before the end of the archive: {segment_ending(0, position)} is damaged."

@@ -9,24 +9,23 @@ Three lock files say who does what; the kernel releases them however a process e
                   must not start a server; who gets it knows that none is running, whatever a left-over pid file says.
 
 A killed Kosminar leaves its server running, and the next one adopts it. A killed server is started again by the next
-process that joins, and under one that keeps it alive (`kept_alive`) within a second. Which user, which programs and which folders
-the server gets is decided in embedded_host.py. Every promise here has its test in tests/store/test_embedded.py.
+process that joins, and under one that keeps it alive (`kept_alive`) within a second. One that neither ends nor answers is
+ended (embedded_server.py). Which user, which programs and which folders the server gets is decided in embedded_host.py.
+No path reaches a shell, except quoted in the commands that archive. Every promise here has its test in
+tests/store/test_embedded.py.
 """
 
 import contextlib
 import fcntl
 import logging
 import os
-import shlex
 import shutil
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Final, NoReturn, Self
 from urllib.parse import quote
 
@@ -42,19 +41,17 @@ from kosminar.store.embedded_host import (
     make_socket_directory,
     prepare_data_directory,
     private_folder,
+    real_directory,
     remembered_archive,
     server_user,
     shared_buffers_bytes,
     sync_folder,
 )
+from kosminar.store.embedded_locks import SERVER, STARTING, USERS, open_lock, opened_lock, try_lock
+from kosminar.store.embedded_server import KNOCK_SECONDS, NAME, POLL_SECONDS, PORT, EmbeddedServer, Greeting, Progress
+from kosminar.store.endings import EndingSignals
 
 __all__ = ["EmbeddedDatabase", "EmbeddedDatabaseError", "Origin", "kept_alive", "open_embedded"]
-
-NAME = "kosminar"
-"""Of the database and of its owner."""
-
-PORT = 5432
-"""Only part of the socket's file name; fixed, so that no PGPORT can change it."""
 
 SETTINGS: Final = {
     "listen_addresses": "",
@@ -77,9 +74,6 @@ PATIENCE_SECONDS = 300
 """How long a start may go without a sign of progress. Recovery after a crash reports every ten seconds, and may take many
 minutes in all; the checkpoint that ends it is silent."""
 
-STOP_SECONDS_MAX = 120
-"""A fast shutdown writes at most shared_buffers to disk; a server that takes longer finishes without us."""
-
 RULES: Final = f"""\
 # Written by Kosminar. Only root and the server's own user may enter.
 local all {NAME} peer map={NAME}
@@ -95,10 +89,16 @@ REVIVAL_PAUSE_SECONDS = 10
 """After a start that failed: the disk may be full, and trying each second would fill the log as well."""
 
 NOTICE_SECONDS = 5
-POLL_SECONDS = 0.02
 MEGABYTE: Final = 1024 * 1024
 LOG_BYTES_MAX = 16 * MEGABYTE
 """At a start, a longer log becomes server.log.1."""
+
+REFUSED_FOR_NOW: Final = "FATAL:  the database system is "
+"""Of a line of the log that was written because we looked in."""
+
+# Detaches the server from us, so that it is no child and no zombie of ours. The values are arguments, which the shell passes on
+# unread; pg_ctl would write them into a command for a shell to read.
+LAUNCH: Final = 'exec </dev/null >>"$1" 2>&1; shift; "$@" &'
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def open_embedded(
     leave it (`with`, or `close`) after the loop has ended. In the main thread it also turns SIGTERM and SIGHUP, where
     nobody else handles them, into SystemExit, because their default would end the process without leaving.
     """
-    directory = data_directory.resolve()
+    directory = real_directory(data_directory)
     user = server_user(directory)
     prepare_data_directory(directory, user)
     database = EmbeddedDatabase(
@@ -165,8 +165,9 @@ class EmbeddedDatabase:
         self._cluster = data_directory / CLUSTER
         self._log_file = self._cluster / "server.log"
         self._user = user
+        self._server = EmbeddedServer(data_directory=data_directory, user=user, binaries=binaries)
         self._users_lock: int | None = None
-        self._signals = _EndingSignals()
+        self._signals = EndingSignals()
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +180,7 @@ class EmbeddedDatabase:
     def join(self) -> None:
         self._signals.catch()
         with self._starting():
-            self._users_lock = self._open_lock("users.lock")
+            self._users_lock = open_lock(self._directory, USERS, self._user)
             fcntl.flock(self._users_lock, fcntl.LOCK_SH)
             self._refuse_half_restored()
             self.socket_folder = self._ensure_running()
@@ -192,10 +193,10 @@ class EmbeddedDatabase:
         While it lives this costs one attempt at a lock. May be called from any thread, one call at a time, and not after
         `close`. Raises EmbeddedDatabaseError if the server does not start; it may be called again.
         """
-        if not self._dead():
+        if not self._server.dead():
             return False
         with self._starting():
-            if not self._dead():
+            if not self._server.dead():
                 return False  # Somebody was faster.
             _log.warning("The embedded database in %s has died; it is started again.", self._cluster)
             folder = self._ensure_running()
@@ -206,21 +207,13 @@ class EmbeddedDatabase:
         _log.warning("The embedded database in %s answers again.", self._cluster)
         return True
 
-    def _dead(self) -> bool:
-        """Whether no process of the server lives, and nobody is about to start one."""
-        server_lock = self._open_lock("server.lock")
-        try:
-            return _try_lock(server_lock, fcntl.LOCK_SH)
-        finally:
-            os.close(server_lock)
-
     def close(self) -> None:
         """Leave the server, and stop it if nobody else uses it. Closing again does nothing."""
         try:
             if self._users_lock is not None:
                 with self._starting():
-                    if _try_lock(self._users_lock):
-                        self._stop()
+                    if try_lock(self._users_lock) and not self._server.end():
+                        _log.error("The embedded database in %s could not be ended, not even killed.", self._cluster)
         finally:
             if self._users_lock is not None:
                 os.close(self._users_lock)
@@ -229,65 +222,52 @@ class EmbeddedDatabase:
 
     @contextlib.contextmanager
     def _starting(self) -> Iterator[None]:
-        descriptor = self._open_lock("starting.lock")
-        try:
+        with opened_lock(self._directory, STARTING, self._user) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
-
-    def _open_lock(self, name: str) -> int:
-        path = self._directory / name
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            try:
-                return os.open(path, flags)
-            except PermissionError as error:
-                raise EmbeddedDatabaseError(
-                    f"The database in {self._directory} belongs to another user ({error}). Run Kosminar as that user or "
-                    "as root, or choose another directory with --data-dir or KOSMINAR_DATA_DIR."
-                ) from error
-        except OSError as error:
-            raise EmbeddedDatabaseError(
-                f"The data directory {self._directory} cannot be written ({error}). Choose another with --data-dir or "
-                "KOSMINAR_DATA_DIR."
-            ) from error
-        if os.geteuid() == 0:
-            os.fchown(descriptor, self._user.uid, self._user.gid)
-        return descriptor
 
     def _ensure_running(self) -> Path:
         """Adopt the server or start one; wait until it answers. Returns the folder of its socket."""
         started = False
         stale: list[str] = []
-        patience = _Patience()
+        patience, progress = _Patience(), Progress(self._server)
         while True:
-            server_lock = self._open_lock("server.lock")
-            try:
-                if _try_lock(server_lock):
+            with opened_lock(self._directory, SERVER, self._user) as server_lock:
+                if try_lock(server_lock):
                     if started:
                         self._fail("PostgreSQL did not start.")
-                    stale = self._pid_file()
+                    stale = self._server.pid_file()
                     self._start(server_lock)
                     started = True
-                    patience = _Patience()
-            finally:
-                os.close(server_lock)
-            status = self._pid_file()
-            if status != stale and len(status) > 7 and status[7].strip() == "ready":
-                folder = Path(status[4])
-                with contextlib.suppress(ConnectionRefusedError):  # Killed, and its last processes are leaving.
-                    try:
-                        _knock(folder)
-                        return folder
-                    except FileNotFoundError:
-                        # Someone tidied the socket away. Nobody can enter any more, so nobody loses by a restart.
-                        self._request_stop()
-            if patience.exhausted(self._last_log_lines(1)):
+                    patience, progress = _Patience(), Progress(self._server)
+            if self._server.pid_file() != stale and (folder := self._entered(progress)) is not None:
+                return folder
+            if patience.exhausted(self._sign()):
                 self._fail(f"PostgreSQL made no progress for {PATIENCE_SECONDS} seconds.")
             time.sleep(POLL_SECONDS)
+
+    def _entered(self, progress: Progress) -> Path | None:
+        """The folder of the socket of a server that answers; None if it does not yet, or was ended for it never would."""
+        status = self._server.status()
+        if status == "stopping" or (progress.stalled() and not self._server.has_postmaster()):
+            # Left by a Kosminar that was killed, or by an older one; or processes that outlive their postmaster.
+            self._end()
+        elif status == "ready":
+            try:
+                if (
+                    self._server.greeting() is not Greeting.NOT_NOW
+                ):  # One in use that stands still is left to its users.
+                    return self._server.socket_folder()
+            except FileNotFoundError:
+                # Someone tidied the socket away. No one can enter any more, so no one loses by a restart.
+                self._end()
+                return None
+            time.sleep(KNOCK_SECONDS)
+        return None
+
+    def _end(self) -> None:
+        if not self._server.end():
+            self._fail("PostgreSQL neither answers nor ends, not even when killed.")
 
     def _start(self, server_lock: int) -> None:
         if not self._cluster.exists():
@@ -305,20 +285,21 @@ class EmbeddedDatabase:
             "unix_socket_directories": str(folder),
             **self._log_settings(),
         }
-        options = shlex.join(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-        # pg_ctl detaches the server from us, so that it is nobody's child and nobody's zombie.
-        start = ("start", "-W", "-D", self._cluster, "-l", self._log_file, "-o", options)
-        self._run(self.binaries / "pg_ctl", *start, kept=server_lock)
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        program = self.binaries / "postgres"
+        self._run(
+            "/bin/sh", "-c", LAUNCH, "sh", self._log_file, program, "-D", self._cluster, *options, kept=server_lock
+        )
 
     def _socket_folder(self) -> Path:
         """Where the dead server's socket was, if that place is still private: others may be waiting for it there.
 
         A copied directory has its origin's pid file, and the origin may well live.
         """
-        match self._pid_file():
-            case [_, cluster, _, _, str(folder), *_] if cluster == str(self._cluster) and folder.startswith("/"):
-                if private_folder(Path(folder), self._user):
-                    return Path(folder)
+        folder = self._server.socket_folder()
+        origin = self._server.pid_file()[1:2]
+        if folder is not None and origin == [str(self._cluster)] and private_folder(folder, self._user):
+            return folder
         return make_socket_directory(self._directory, self._user)
 
     def _log_settings(self) -> Mapping[str, str]:
@@ -361,7 +342,7 @@ class EmbeddedDatabase:
 
     def _start_options(self) -> str:
         with contextlib.suppress(FileNotFoundError):
-            return (self._cluster / "postmaster.opts").read_text()
+            return os.fsdecode((self._cluster / "postmaster.opts").read_bytes())
         return ""
 
     def _refuse_half_restored(self) -> None:
@@ -430,32 +411,10 @@ class EmbeddedDatabase:
         Both happen in containers, and PostgreSQL would take either for a running server. We hold server.lock, so it is
         none of ours; one that was started by hand works inside the cluster, and there PostgreSQL's own refusal is right.
         """
-        process = Path("/proc", *self._pid_file()[:1])
+        process = Path("/proc", *self._server.pid_file()[:1])
         if process.name.isdigit() and process.exists() and _working_folder(process) != self._cluster.resolve():
             (self._cluster / "postmaster.pid").unlink()
             (socket_folder / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
-
-    def _stop(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS_MAX
-        folder = next(iter(self._pid_file()[4:5]), "")
-        self._request_stop()
-        server_lock = self._open_lock("server.lock")
-        try:
-            while not _try_lock(server_lock):
-                if time.monotonic() > deadline:
-                    _log.warning(
-                        "The embedded database in %s takes long to stop; it finishes by itself.", self._cluster
-                    )
-                    return
-                time.sleep(POLL_SECONDS)
-        finally:
-            os.close(server_lock)
-        with contextlib.suppress(OSError):
-            Path(folder).rmdir()
-
-    def _request_stop(self) -> None:
-        # Through pg_ctl and as the server's user: a number in a file that is not root's never tells root whom to signal.
-        self._user.run(self.binaries / "pg_ctl", "stop", "-W", "-D", self._cluster, "-m", "fast")
 
     def _run(self, program: str | Path, *arguments: str | Path, stdin: str = "", kept: int | None = None) -> None:
         done = self._user.run(program, *arguments, stdin=stdin, kept_descriptor=kept)
@@ -465,11 +424,10 @@ class EmbeddedDatabase:
                 f"{self._user.name}? It said:\n{done.stdout}{done.stderr}"
             )
 
-    def _pid_file(self) -> list[str]:
-        """Lines of postmaster.pid: number, directory, start, port, socket folder, address, shared memory, status."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self._cluster / "postmaster.pid").read_text().splitlines()
-        return []
+    def _sign(self) -> str:
+        """The last line of the log that tells of the server and not of us."""
+        lines = self._last_log_lines(50).splitlines()
+        return next((line for line in reversed(lines) if REFUSED_FOR_NOW not in line), "")
 
     def _last_log_lines(self, count: int) -> str:
         with contextlib.suppress(FileNotFoundError), self._log_file.open("rb") as file:
@@ -528,46 +486,7 @@ class _Patience:
         return moment - self._last_sign_at > PATIENCE_SECONDS
 
 
-class _EndingSignals:
-    """Turns signals whose default is to end the process at once into SystemExit, until released."""
-
-    def __init__(self) -> None:
-        self._caught: list[signal.Signals] = []
-
-    def catch(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python sets handlers in the main thread only; the caller looks after its signals.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _exit)
-                self._caught.append(number)
-
-    def release(self) -> None:
-        while self._caught:
-            number = self._caught.pop()
-            if signal.getsignal(number) is _exit:
-                signal.signal(number, signal.SIG_DFL)
-
-
-def _exit(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
-def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _working_folder(process: Path) -> Path | None:
     with contextlib.suppress(OSError):  # A zombie has none, and other users' programs do not tell.
         return (process / "cwd").readlink()
     return None
-
-
-def _knock(folder: Path) -> None:
-    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK  # Or we would wait in the queue of a server that stands still.
-    with socket.socket(socket.AF_UNIX, kind) as visitor, contextlib.suppress(BlockingIOError):
-        visitor.connect(str(folder / f".s.PGSQL.{PORT}"))

