@@ -269,9 +269,11 @@ async def doctors(connection: asyncpg.Connection) -> doctor.Check:
 
 
 def test_a_dump_is_noticed_in_whatever_server_it_is_restored(
-    database_server, database_url: str, empty_database_url: str, tmp_path: Path
+    database_server, database_url: str, tmp_path: Path
 ) -> None:
     """Here in the very server that it came from, as after a table was dropped by mistake."""
+    name = database_server.create_database("template0")
+    copy = database_server.url(name)
     programs = Path(asyncio.run(asked(database_url, "SELECT setting FROM pg_config() WHERE name = 'BINDIR'")))
     dump = ["pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", database_url]
     restore = [
@@ -279,20 +281,21 @@ def test_a_dump_is_noticed_in_whatever_server_it_is_restored(
         "--no-owner",
         "--clean",
         "--if-exists",
-        f"--dbname={empty_database_url}",
+        f"--dbname={copy}",
         tmp_path / "dump",
     ]
     for program, *arguments in (dump, restore):
         subprocess.run([programs / program, *arguments], check=True)
 
     async def kept() -> tuple[int | None, list[int]]:
-        connection = await asyncpg.connect(empty_database_url)
+        connection = await asyncpg.connect(copy)
         begun = await generations.keep(connection, now=NOW)
         found = await numbers(connection)
         await connection.close()
         return begun, found
 
     assert asyncio.run(kept()) == (NUMBER, [0, NUMBER])
+    database_server.drop_database(name)
 
 
 def test_a_copy_that_looks_like_its_origin_begins_one_by_hand(database_server, database_url: str) -> None:

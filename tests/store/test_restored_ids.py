@@ -96,6 +96,7 @@ def restore(folders: dict[str, Path], name: str, until: datetime) -> None:
 
 async def live_copy(story: Story, directory: Path, credentials: Credentials, name: str, programme: str) -> None:
     with open_embedded(directory) as database:
+        story.generations[f"{name}, unopened"] = await generations_of(database.url)
         async with open_shop(database.url, credentials) as shop:
             before = set(story.receiver.events)
             await shop.deliver()
@@ -141,7 +142,9 @@ def test_the_ids_of_what_a_copy_creates_are_new(story: Story) -> None:
     assert lost & first == lost & second == first & second == set()
 
 
-def test_every_restore_begins_a_generation_of_its_own_and_opening_it_again_begins_none(story: Story) -> None:
+def test_every_restore_begins_a_generation_of_its_own_and_opening_the_copy_begins_none(story: Story) -> None:
+    assert story.generations["first, unopened"] == story.generations["first"]
+    assert story.generations["second, unopened"] == story.generations["second"]
     (origin,), (also_origin, first), (once_more_origin, second) = (
         story.generations[name] for name in ("origin", "first", "second")
     )
