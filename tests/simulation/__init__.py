@@ -10,7 +10,8 @@ cannot fix is who wins each race: a seed replayed asks the same again, and the m
 Two server processes on one PostgreSQL answer real HTTP (`nursery.py` forks them, `machine.py` looks after both).
 Their connections to the database break by the seed (`faults.py`); the database is read-only or stands still for a while
 (`outages.py`). What got no answer is asked again until it is
-answered (`asking.py`). After every round, quiet for a moment, `verdict.py` reads the accepted order of every customer,
+answered (`asking.py`). In a share of the lives the database is restored to an instant, and what came after it is lost
+(`restores.py`). After every round, quiet for a moment, `verdict.py` reads the accepted order of every customer,
 has tests/model/slow_model.py live through it, and compares everything: enrolments, values, achievements, counts, levels,
 rewards with states and reasons; and that what was acknowledged is in that order exactly once and what was refused is not.
 At the end the auditor must be content too. `life.py` tells the order of all this.

@@ -111,6 +111,10 @@ class Asker:
         call.answered = next(self._moments)
         self._answered.set()
 
+    def moment(self) -> int:
+        """Now: later than every sending and answer before, and earlier than those to come."""
+        return next(self._moments)
+
     async def hear_answer(self) -> None:
         """Wait for the next one, if it comes soon."""
         self._answered.clear()

@@ -27,11 +27,13 @@ from tests.simulation.plan import (
     Disaster,
     Plan,
     PlannedOrganisation,
+    PlannedProgramme,
     Round,
     Step,
     make_plan,
 )
 from tests.simulation.receiver import BrandReceiver
+from tests.simulation.restores import Restoration, archive, plan_restore
 from tests.simulation.verdict import Chronicle, Disagreement, Group, Tally, take_snapshot
 
 from kosminar.core.access import Level, Resource
@@ -72,16 +74,23 @@ def live(machine: Machine, seed: int) -> Report:
 
 
 async def _live(machine: Machine, plan: Plan, report: Report) -> None:
+    restore = plan_restore(plan)
+    if restore is not None:
+        archive(machine, plan.seed)
     database = await machine.create_database()
     servers = [_server(machine, plan, database, number) for number in range(SERVER_COUNT)]
     try:
         async with asyncio.timeout(SEED_SECONDS_MAX):
-            life = _Life(machine, plan, database, servers, Asker(plan.seed, servers), report)
+            life = Life(machine, plan, database, servers, Asker(plan.seed, servers), report)
             async with life.exits:
                 await life.build()
+                restoration = Restoration(life, restore)
+                await restoration.back_up()
                 for number, one in enumerate(plan.rounds):
                     try:
+                        await restoration.before(number)
                         await life.live_round(one)
+                        await restoration.after(number)
                     except Exception as error:
                         error.add_note(f"in round {number}")
                         raise
@@ -110,7 +119,7 @@ def _server(machine: Machine, plan: Plan, database: str, number: int) -> Server:
     return Server(machine, number, recipe, plan.seed)
 
 
-class _Life:
+class Life:
     """Holds what the rounds of one seed share."""
 
     def __init__(
@@ -169,13 +178,7 @@ class _Life:
                     now=MADE_AT,
                 )
         self.tills.append(tills)
-        groups = []
-        for one in planned.programmes:
-            answer = await self._build("/v3/targetGroups", one.definition, index, status=201)
-            group_id, target_id = answer["data"]["id"], answer["data"]["targets"][0]["id"]
-            programme = await modelled(connection, one.definition, target_id, one.programme.zone)
-            _as_planned(one.programme, programme)
-            groups.append(Group(group_id, target_id, one.definition, programme))
+        groups = [await self.build_programme(connection, index, one) for one in planned.programmes]
         customers = [{"customerId": customer_id} for customer_id in planned.customer_ids]
         await self._build("/v1/customers", {"customers": customers}, index, status=200)
         receivers = [
@@ -183,6 +186,16 @@ class _Life:
             for number, event_names in enumerate(planned.endpoints)
         ]
         self.chronicles.append(Chronicle(organisation_id, planned.customer_ids, groups, receivers, planned.clock_at))
+
+    async def build_programme(self, connection: asyncpg.Connection, index: int, planned: PlannedProgramme) -> Group:
+        answer = await self._build("/v3/targetGroups", planned.definition, index, status=201)
+        group_id, target_id = answer["data"]["id"], answer["data"]["targets"][0]["id"]
+        programme = await modelled(connection, planned.definition, target_id, planned.programme.zone)
+        _as_planned(planned.programme, programme)
+        created = await connection.fetchval(
+            "SELECT created_version FROM target_group WHERE target_group_id = $1", group_id
+        )
+        return Group(group_id, target_id, planned.definition, programme, created)
 
     async def _build_endpoint(self, index: int, number: int, event_names: tuple[str, ...] | None) -> BrandReceiver:
         receiver = BrandReceiver(f"receiver {number} of {index} of {self.plan.seed}", event_names, self.wall)
@@ -218,7 +231,7 @@ class _Life:
             await asyncio.gather(*asking, *befalling)
         finally:
             self._arm(0)
-        await self._judge(final=False)
+        await self.judge(final=False)
         self._move_wall(planned.wall_seconds)
 
     def _move_wall(self, seconds: float) -> None:
@@ -288,8 +301,8 @@ class _Life:
 
     # ------------------------------------------------------------ judgement
 
-    async def _judge(self, *, final: bool) -> None:
-        connection = await self._connect()
+    async def judge(self, *, final: bool) -> None:
+        connection = await self.connect()
         try:
             await self._await_deactivations(connection)
             for chronicle in self.chronicles:
@@ -306,7 +319,7 @@ class _Life:
             ):
                 await asyncio.sleep(0.05)
 
-    async def _connect(self) -> asyncpg.Connection:
+    async def connect(self) -> asyncpg.Connection:
         """Soon: PostgreSQL may still be recovering."""
         async with asyncio.timeout(90):
             while True:
@@ -317,7 +330,7 @@ class _Life:
     async def look_back(self) -> None:
         """After the last round: everything delivered, the streaks' counts as the API shows them, the audit, the sums."""
         await self._await_deliveries()
-        await self._judge(final=True)
+        await self.judge(final=True)
         for index, chronicle in enumerate(self.chronicles):
             await self._judge_counts(index, chronicle)
         async with asyncpg.create_pool(self.machine.url(self.database), min_size=1, max_size=1) as pool:
@@ -340,7 +353,7 @@ class _Life:
         """All receivers are well now, and time flies; whoever still waits is hurried."""
         for one in self.receivers:
             one.healthy = True
-        connection = await self._connect()
+        connection = await self.connect()
         try:
             async with asyncio.timeout(DELIVERY_SECONDS_MAX):
                 while waiting := await connection.fetchval("SELECT count(*) FROM delivery WHERE state = 'waiting'"):
@@ -357,7 +370,7 @@ class _Life:
             await connection.close()
 
     async def _judge_counts(self, index: int, chronicle: Chronicle) -> None:
-        connection = await self._connect()
+        connection = await self.connect()
         try:
             snapshot = await take_snapshot(connection, chronicle.organisation_id)
         finally:

@@ -209,6 +209,15 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(self._process_id, number)
 
+    async def move(self, database_url: str) -> None:
+        """To another database, by a death: what the process was connected to is gone."""
+        self._recipe = self._recipe | {"database_url": database_url}
+        before = self.life_count
+        self.signal(signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.life_count == before or self.port is None:
+                await asyncio.sleep(0.01)
+
     async def end(self) -> None:
         self._wanted = False
         self.signal(signal.SIGCONT)

@@ -73,6 +73,8 @@ class PlannedProgramme:
 @dataclass(frozen=True)
 class PlannedOrganisation:
     zone: str
+    # The day before the first periods.
+    eve: date
     clock_at: datetime
     programmes: tuple[PlannedProgramme, ...]
     customer_ids: tuple[int, ...]
@@ -196,13 +198,13 @@ def _organisation(random: Random, index: int) -> PlannedOrganisation:
     """All programmes begin on the same eve of something, mostly in the organisation's own zone."""
     zone, eve = random.choice(histories.EVES)
     programmes = tuple(
-        _programme(random, f"Programme {number}", zone if random.random() < 0.7 else _another_zone(random), eve)
+        draw_programme(random, f"Programme {number}", zone if random.random() < 0.7 else _another_zone(random), eve)
         for number in range(random.choice(PROGRAMMES))
     )
     first_at = min(programme.programme.periods[0].starts_at for programme in programmes)
     customer_ids = tuple(100 * (index + 1) + number for number in range(1, random.choice(CUSTOMERS) + 1))
     return PlannedOrganisation(
-        zone, first_at - timedelta(hours=6), programmes, customer_ids, endpoints=random.choice(ENDPOINTS)
+        zone, eve, first_at - timedelta(hours=6), programmes, customer_ids, endpoints=random.choice(ENDPOINTS)
     )
 
 
@@ -211,7 +213,8 @@ def _another_zone(random: Random) -> str:
     return random.choice([zone for zone, _ in histories.EVES if zone != "Pacific/Apia"])
 
 
-def _programme(random: Random, name: str, zone: str, eve: date) -> PlannedProgramme:
+def draw_programme(random: Random, name: str, zone: str, eve: date) -> PlannedProgramme:
+    """Of any kind, with periods from that eve on."""
     kind = random.choice(["DEFAULT", "DEFAULT", "STREAKS", "NON_CONTINUOUS_STREAKS"])
     entity = random.choice(["TRANSACTION", "TRANSACTION", "EVENT"])
     measure = random.choice(histories.MEASURES[entity])

@@ -36,6 +36,17 @@ class Group:
     target_id: int
     definition: Mapping[str, Any]
     programme: model.ModelProgramme
+    # Of the definitions: it hears nothing that was accepted under an earlier one.
+    created_version: int
+
+    def heard(self, trail: list[Row]) -> list[Row]:
+        """What of a customer's order is anything to it."""
+        return [
+            row
+            for row in trail
+            if stored.concerns(row, self.target_id, self.programme)
+            and row.row["definitions_version"] >= self.created_version
+        ]
 
 
 @dataclass(frozen=True)
@@ -250,7 +261,7 @@ class Chronicle:
             trail = snapshot.trails.get(customer_id, [])
             verdicts: dict[int, list[str]] = defaultdict(list)
             for group in self.groups:
-                told = [row for row in trail if stored.concerns(row, group.target_id, group.programme)]
+                told = group.heard(trail)
                 commands = [row.command for row in told]
                 outcome = model.replay(group.programme, commands, now=snapshot.now)
                 history = tuple(zip(commands, outcome.answers, strict=True))
@@ -303,7 +314,7 @@ class Chronicle:
             for key, (state, _) in outcome.rewards.items()
             if state == model.ISSUED
         }
-        for stray in self.giver.given.keys() - earned:
+        for stray in self.giver.given.keys() - earned - self.giver.lost:
             yield f"reward {stray} was handed over, but never earned"
 
     def _heard(self, receiver: BrandReceiver, snapshot: Snapshot, *, final: bool) -> Iterator[str]:
@@ -384,7 +395,7 @@ class Chronicle:
         if not model.is_streak(group.programme):
             return None
         trail = snapshot.trails.get(customer_id, [])
-        told = [row.command for row in trail if stored.concerns(row, group.target_id, group.programme)]
+        told = [row.command for row in group.heard(trail)]
         return model.replay(group.programme, told, now=snapshot.now).count
 
     # ------------------------------------------------------------ refusals
@@ -403,7 +414,7 @@ class Chronicle:
                 # The period of a deactivated group may be looked up or not (decision 4); the model does not.
                 codes = [code for code in codes if code != PERIOD_NOT_FOUND]
             if codes not in possible:
-                told = [row for row in trail if stored.concerns(row, group.target_id, group.programme)]
+                told = group.heard(trail)
                 shown = "\n    ".join(
                     f"{row.command} by {self.brought.get((customer_id, row.sequence))}" for row in told
                 )
@@ -413,7 +424,7 @@ class Chronicle:
         self, call: Call, group: Group, customer_id: int, trail: list[Row], snapshot: Snapshot
     ) -> Iterator[model.Answer]:
         assert isinstance(call.asked, Enrolment)
-        told = [row for row in trail if stored.concerns(row, group.target_id, group.programme)]
+        told = group.heard(trail)
         calls = [self.brought.get((customer_id, row.sequence)) for row in told]
         first = sum(one is not None and one.answered < call.sent for one in calls)
         last = len(told) - sum(one is not None and one.sent > call.answered for one in calls)
