@@ -12,14 +12,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
 import structlog
 from tests.api.brand import Programme
-from tests.conftest import MIGRATED_AT, Server
+from tests.conftest import MIGRATED_AT
 from tests.store.clusters import Cluster, clusters_folder
 from tests.store.failovers import CUSTOMER_ID, ask, changes, eventually_ready, programme_on
 from tests.store.test_link import both
@@ -67,9 +67,10 @@ async def programme(database_url: str) -> AsyncIterator[Programme]:
 
 
 @asynccontextmanager
-async def read_only(server: Server, url: str, setting: str, *, cut: bool = True) -> AsyncIterator[None]:
+async def read_only(url: str, setting: str, *, cut: bool = True) -> AsyncIterator[None]:
     name = urlsplit(url).path[1:]
-    admin = await asyncpg.connect(server.url("postgres"))
+    # By way of another database, which stays as it is.
+    admin = await asyncpg.connect(urlunsplit(urlsplit(url)._replace(path="/postgres")))
     await admin.execute(setting.format(name=name) + " SET default_transaction_read_only = on")
     try:
         if cut:
@@ -89,11 +90,11 @@ async def cut_all(admin: asyncpg.Connection, name: str) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("setting", [ROLE, DATABASE])
 async def test_every_change_hears_try_again_and_is_taken_at_once_when_the_database_takes_changes(
-    database_server: Server, database_url: str, programme: Programme, setting: str
+    database_url: str, programme: Programme, setting: str
 ) -> None:
     brand = programme.brand
     for number in range(FAILOVERS):
-        async with read_only(database_server, database_url, setting):
+        async with read_only(database_url, setting):
             for asked in changes(programme, number):
                 refused = await ask(brand, asked)
                 assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "1"), (asked, refused.text)
@@ -110,17 +111,17 @@ async def test_every_change_hears_try_again_and_is_taken_at_once_when_the_databa
 
 @pytest.mark.asyncio
 async def test_connections_that_were_not_cut_do_not_stay_what_they_were(
-    database_server: Server, database_url: str, programme: Programme
+    database_url: str, programme: Programme
 ) -> None:
     """More calls at once than there are connections, so that new ones are opened, which take no changes."""
     brand = programme.brand
     for number in range(FAILOVERS):
         calls = [changes(programme, 100 * number + index)[2] for index in range(60)]
-        async with read_only(database_server, database_url, DATABASE):
+        async with read_only(database_url, DATABASE):
             assert (await brand.call("GET", "/targetGroups")).status_code == 200
         # One connection that takes changes, and places for more.
         assert (await ask(brand, calls[0])).is_success
-        async with read_only(database_server, database_url, DATABASE, cut=False):
+        async with read_only(database_url, DATABASE, cut=False):
             answers = await asyncio.gather(*(ask(brand, asked) for asked in calls))
             assert {answer.status_code for answer in answers} == {200, 503}
 
@@ -190,9 +191,7 @@ async def _replicated(first: Cluster, second: Cluster) -> None:
 
 
 @pytest.mark.asyncio
-async def test_commands_on_a_read_only_database_work_or_say_why_not(
-    database_server: Server, database_url: str, tmp_path: Path
-) -> None:
+async def test_commands_on_a_read_only_database_work_or_say_why_not(database_url: str, tmp_path: Path) -> None:
     await kosminar("organisation", "create", "--name", "Acme", "--zone", "UTC", url=database_url, code=0)
     people = tmp_path / "people.csv"
     people.write_text(f"customerId\n{CUSTOMER_ID}\n")
@@ -200,7 +199,7 @@ async def test_commands_on_a_read_only_database_work_or_say_why_not(
     bought = tmp_path / "bought.csv"
     bought.write_text(f"customerId,occurredAt\n{CUSTOMER_ID},2026-03-02\n")
 
-    async with read_only(database_server, database_url, DATABASE):
+    async with read_only(database_url, DATABASE):
         assert "1 customers recounted" in (await kosminar("audit", url=database_url, code=0)).stdout
         shown = json.loads((await kosminar("doctor", "--json", url=database_url, code=1)).stdout)
         writing = next(check for check in shown["checks"] if check["name"] == "writing")
@@ -221,10 +220,8 @@ async def test_commands_on_a_read_only_database_work_or_say_why_not(
 
 
 @pytest.mark.asyncio
-async def test_an_older_schema_on_a_read_only_database_is_refused_in_a_sentence(
-    database_server: Server, empty_database_url: str
-) -> None:
-    async with read_only(database_server, empty_database_url, DATABASE):
+async def test_an_older_schema_on_a_read_only_database_is_refused_in_a_sentence(empty_database_url: str) -> None:
+    async with read_only(empty_database_url, DATABASE):
         told = (await kosminar("audit", url=empty_database_url, code=1)).stderr
 
     assert told.startswith("kosminar: The database is read-only, and its schema is older than this Kosminar. Run `kosm")
@@ -235,9 +232,7 @@ async def test_an_older_schema_on_a_read_only_database_is_refused_in_a_sentence(
 
 
 @pytest.mark.asyncio
-async def test_the_test_write_is_real_and_leaves_nothing_and_needs_no_special_right(
-    database_server: Server, database_url: str
-) -> None:
+async def test_the_test_write_is_real_and_leaves_nothing_and_needs_no_special_right(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute("CREATE ROLE lowly; SET ROLE lowly")
@@ -256,9 +251,7 @@ async def test_the_test_write_is_real_and_leaves_nothing_and_needs_no_special_ri
 
 
 @pytest.mark.asyncio
-async def test_a_crowd_at_the_probe_makes_one_write_a_second(
-    database_server: Server, database_url: str, programme: Programme
-) -> None:
+async def test_a_crowd_at_the_probe_makes_one_write_a_second(database_url: str, programme: Programme) -> None:
     admin = await asyncpg.connect(database_url)
     first = await admin.fetchval("SELECT pg_current_xact_id()::text::bigint")
     began = time.monotonic()
