@@ -147,6 +147,12 @@ TOLERATED: Final = (
         "Decision 2: unknown fields are ignored, so a change of nothing else changes nothing, and is refused.",
     ),
     Tolerated(
+        RejectedPositiveData,
+        r"(POST|PATCH) /v1/webhook-endpoints(/{endpointId})?",
+        says(r"^url: names no address that may be reached"),
+        "Decision 109: which addresses may be reached is the operator's setting, and no form of a URL.",
+    ),
+    Tolerated(
         AcceptedNegativeData,
         r".*",
         only_more_is_sent,

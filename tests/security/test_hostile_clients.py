@@ -213,5 +213,5 @@ async def test_a_body_with_very_many_faults_is_answered_in_few_kilobytes(stage: 
     assert response.status_code == 400
     errors = response.json()["errors"]
     assert len(errors) == 101
-    assert errors[-1]["message"] == "3900 more faults are not listed; correct these first."
+    assert errors[-1]["message"] == "There are 3900 more faults; correct these first."
     assert len(response.content) < 32_000

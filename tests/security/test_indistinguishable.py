@@ -206,7 +206,7 @@ async def furnish(brand: Brand, customer_id: int, name: str) -> Ids:
     await brand.record(purchase("p", customer_id, TODAY, 250))
     reward = (await brand.rewards(customer_id))[0]
     # An address of documentation: nothing is ever sent there.
-    endpoint = await brand.ask("POST", "/v1/webhook-endpoints", {"url": "https://203.0.113.9/hook"})
+    endpoint = await brand.ask("POST", "/v1/webhook-endpoints", {"url": "https://127.0.0.1/hook"})
     # Something happens that it is told of.
     await brand.record(purchase("after", customer_id, TODAY, 1))
     return Ids(

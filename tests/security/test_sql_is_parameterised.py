@@ -38,7 +38,7 @@ STATEMENT = re.compile(
 )
 # Texts that are SQL outside the files, and why no value of a caller can be in them.
 OUTSIDE = {
-    "store/embedded.py": {"CREATE DATABASE kosminar\n"},
+    "store/embedded_server.py": {"CREATE DATABASE kosminar\n"},
 }
 
 

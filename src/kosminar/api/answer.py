@@ -111,5 +111,5 @@ def _codes(complaints: Sequence[Complaint]) -> tuple[Code, ...]:
 def _listed(complaints: Sequence[Complaint]) -> list[dict[str, Any]] | None:
     shown = list(complaints[:COMPLAINT_COUNT_MAX])
     if left := len(complaints) - len(shown):
-        shown.append(Complaint.of(Code.INVALID_INPUT, f"{left} more faults are not listed; correct these first."))
+        shown.append(Complaint.of(Code.INVALID_INPUT, f"There are {left} more faults; correct these first."))
     return [{"code": int(c.code), "message": c.message} for c in shown] or None

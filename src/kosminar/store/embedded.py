@@ -48,7 +48,16 @@ from kosminar.store.embedded_host import (
     sync_folder,
 )
 from kosminar.store.embedded_locks import SERVER, STARTING, USERS, open_lock, opened_lock, try_lock
-from kosminar.store.embedded_server import KNOCK_SECONDS, NAME, POLL_SECONDS, PORT, EmbeddedServer, Greeting, Progress
+from kosminar.store.embedded_server import (
+    CREATE_DATABASE,
+    KNOCK_SECONDS,
+    NAME,
+    POLL_SECONDS,
+    PORT,
+    EmbeddedServer,
+    Greeting,
+    Progress,
+)
 from kosminar.store.endings import EndingSignals
 
 __all__ = ["EmbeddedDatabase", "EmbeddedDatabaseError", "Origin", "kept_alive", "open_embedded"]
@@ -377,7 +386,7 @@ class EmbeddedDatabase:
         self._run(self.binaries / "initdb", "-D", draft, *common, *locale, kept=server_lock)
         self._write_rules(draft)
         single = ("--single", "-D", draft, "-c", "exit_on_error=on", "template1")
-        self._run(self.binaries / "postgres", *single, stdin=f"CREATE DATABASE {NAME}\n", kept=server_lock)
+        self._run(self.binaries / "postgres", *single, stdin=CREATE_DATABASE, kept=server_lock)
 
     def _write_rules(self, cluster: Path) -> bool:
         """Who may enter, and as whom, for this machine's user and this version's needs; True if that was not so yet."""

@@ -26,6 +26,9 @@ from kosminar.store.embedded_locks import SERVER, STARTING, USERS, opened_lock, 
 NAME = "kosminar"
 """Of the database and of its owner."""
 
+CREATE_DATABASE: Final = f"CREATE DATABASE {NAME}\n"
+"""For a server in single-user mode, which reads one statement a line."""
+
 PORT = 5432
 """Only part of the socket's file name; fixed, so that no PGPORT can change it."""
 
