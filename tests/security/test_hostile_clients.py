@@ -81,6 +81,7 @@ PLACES: Mapping[str, Mapping[str, Callable[[Shape], Shape]]] = {
         " as a name": within(b'{"trackingType":"STREAKS","streaks":[{},{},{}],"name":', b"}"),
         " as levels": within(b'{"trackingType":"STREAKS","name":"n","streaks":', b"}"),
         " as rewards": within(b'{"name":"n","targets":[{"name":"n","rewards":', b"}]}"),
+        " as a value": within(b'{"name":"n","targets":[{"name":"n","defaultValues":[{"defaultValue":', b"}]}]}"),
     },
     "/v2/transactions?identifierName=id&identifierValue=501": {
         "": within(b"", b""),
@@ -202,6 +203,13 @@ async def test_the_largest_honest_bodies_are_taken_and_do_not_hold_the_loop(stag
         headers = (f"Idempotency-Key: {name.replace(' ', '-')}",) if kept else ()
         for again in ("", ", sent again") if kept else ("",):
             await stage.measure(name + again, path, body, *headers, allowed={200, 201})
+
+
+async def test_a_thousand_target_values_of_thousands_of_digits_do_not_hold_the_loop(stage: Stage) -> None:
+    values = b",".join([b'{"defaultValue":' + b"9" * 4_000 + b"}"] * 1_000)
+    body = b'{"name":"n","targets":[{"name":"n","defaultValues":[' + values + b"]}]}"
+
+    await stage.measure("1,000 values of 4,000 digits", "/v3/targetGroups", body, allowed={400})
 
 
 async def test_a_body_with_very_many_faults_is_answered_in_few_kilobytes(stage: Stage) -> None:

@@ -17,6 +17,8 @@ ID_MAX = 2**63 - 1
 # also covers sums, numeric(24,3). ROUND_HALF_UP is Python's name for half away from zero.
 _EXACT = Context(prec=40, rounding=ROUND_HALF_UP)
 
+_WHOLE_LIMIT = int(AMOUNT_LIMIT)
+_OUT_OF_BOUNDS = "must be between -10^12 and 10^12, both excluded"
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _PLAIN_ID = re.compile(r"0*[1-9][0-9]{0,18}")
 
@@ -39,12 +41,15 @@ def amount_of(value: object) -> Decimal:
     if isinstance(value, str):
         exact = Decimal(value) if _PLAIN_DECIMAL.fullmatch(value) else None
     else:
+        if isinstance(value, int) and abs(value) >= _WHOLE_LIMIT:
+            # Said at once: to make a decimal of thousands of digits takes as their square.
+            raise ValueError(_OUT_OF_BOUNDS)
         exact = Decimal(value) if isinstance(value, (int, Decimal)) and not isinstance(value, bool) else None
     if exact is None or not exact.is_finite():
         raise ValueError("must be a decimal number")
     # copy_abs, because abs() rounds to the thread's context and fails on 1e999999999.
     if exact.copy_abs() >= AMOUNT_LIMIT or (rounded := round_amount(exact)).copy_abs() >= AMOUNT_LIMIT:
-        raise ValueError("must be between -10^12 and 10^12, both excluded")
+        raise ValueError(_OUT_OF_BOUNDS)
     return rounded
 
 
