@@ -99,7 +99,7 @@ class Line:
 
 
 @asynccontextmanager
-async def serving(app: Litestar, **limits: Any) -> AsyncIterator[Wire]:
+async def serving(app: Litestar, *, keep_alive_seconds: float = 5, **limits: Any) -> AsyncIterator[Wire]:
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
@@ -107,6 +107,7 @@ async def serving(app: Litestar, **limits: Any) -> AsyncIterator[Wire]:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=keep_alive_seconds,  # type: ignore[arg-type]  # Whole seconds would be long here.
     )
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

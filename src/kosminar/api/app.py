@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from kosminar.api import oauth, openapi, probes
 from kosminar.api.admission import Admission, admit
 from kosminar.api.answer import Answer, native
+from kosminar.api.body_memory import BodyMemory
 from kosminar.api.compat import customers as compat_customers
 from kosminar.api.compat import enrolments, target_groups, transactions, users
 from kosminar.api.journal import keep_journal
@@ -25,6 +26,7 @@ from kosminar.api.operation import Call, Operation, Refused, Version
 from kosminar.api.paths import only_plain_paths, path_as_sent
 from kosminar.api.reception import Reception, answer_to
 from kosminar.api.request import in_shape, request_id_of
+from kosminar.api.sending import in_pieces
 from kosminar.api.straight import go_straight
 from kosminar.api.v1 import activities, clock, customers, facts, rewards, webhook_endpoints
 from kosminar.core.access import Level
@@ -74,9 +76,15 @@ CODES: Final[Mapping[int, Code]] = {
 }
 
 
-def build_app(house: "House", *, admission: Admission | None = None, body_seconds: float = BODY_SECONDS) -> Litestar:
+def build_app(
+    house: "House",
+    *,
+    admission: Admission | None = None,
+    body_seconds: float = BODY_SECONDS,
+    body_memory: BodyMemory | None = None,
+) -> Litestar:
     """The ASGI application. Opening and closing what the house holds is up to the caller."""
-    reception = Reception(house, body_seconds=body_seconds)
+    reception = Reception(house, body_seconds=body_seconds, memory=body_memory)
     operations = (*OPERATIONS, _document_operation())
     app = Litestar(
         # OPTIONS first: Litestar's own answer names only the methods of the operation that was first on its path.
@@ -90,7 +98,7 @@ def build_app(house: "House", *, admission: Admission | None = None, body_second
     # Litestar's own middlewares run behind the router, which would not know the prefixed paths.
     inside = only_plain_paths(go_straight(app.asgi_handler, reception, ASKED_ALL_DAY, routed=_routed))
     entered = at_the_door(inside, admission or Admission(house.settings.requests_max))
-    app.asgi_handler = keep_journal(entered, house)
+    app.asgi_handler = in_pieces(keep_journal(entered, house))
     return app
 
 

@@ -52,6 +52,13 @@ class RequestLine:
     minor_version: int
 
 
+def length_of_empty_lines(data: bytes) -> int:
+    """How much of the data is whole empty lines before a request."""
+    found = _EMPTY_LINES.match(data)
+    assert found is not None, "nothing is a match too"
+    return found.end()
+
+
 def read_request_line(head: bytes | bytearray) -> RequestLine | None:
     """The first line of a request, None if its end has not come. Raises BrokenRequest."""
     empty = _EMPTY_LINES.match(head)

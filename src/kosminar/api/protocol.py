@@ -32,6 +32,7 @@ from kosminar.api.framing import (
     TooMuchFraming,
     body_of,
     check_host,
+    length_of_empty_lines,
     read_request_line,
 )
 from kosminar.api.operation import Refused
@@ -43,7 +44,9 @@ from kosminar.core.errors import Code, Complaint, invalid
 # Of a socket at once. What a connection holds unread is no more than its headers and one read.
 READ_BYTES_MAX: Final = 16 * 1024
 # Behind a request that is worked on and the one after it. The application lets a few reads through meanwhile.
-HELD_BYTES_MAX: Final = 64 * 1024
+HELD_BYTES_MAX: Final = 32 * 1024
+# Written and not fetched; beyond it the application waits (sending.py).
+WRITTEN_BYTES_MAX: Final = 16 * 1024
 
 LOG: Final = structlog.get_logger()
 
@@ -57,7 +60,7 @@ class ConnectionLimits:
     surplus_max: int = 64
     # Request line, headers and the empty line after them. Tokens have up to 4 KiB, and proxies add their own. As much
     # again is what a chunked body may hold beyond its content (framing.py).
-    header_bytes_max: int = 32 * 1024
+    header_bytes_max: int = 16 * 1024
     # From the first byte, or from the connection's beginning, to the empty line.
     header_seconds: float = 10.0
     # For a client that does not read: from when no more can be sent, or from when the connection is to end.
@@ -94,6 +97,7 @@ class Connection(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn has it.
+        transport.set_write_buffer_limits(high=WRITTEN_BYTES_MAX)
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # It has what is used.
         transport.set_protocol(_InPieces(self))
         surplus = len(self.connections) - self.limits.connections_max
@@ -138,6 +142,9 @@ class Connection(HttpToolsProtocol):
 
     def _read_head(self, data: bytes) -> bytes:
         """Reads request line and headers, no more than they may have, and returns what follows them."""
+        if self._line is None and not self._head:
+            # One by one, each would be looked for an end of headers together with all before it.
+            data = data[length_of_empty_lines(data) :]
         piece = self._head_piece(data)
         try:
             if self._line is None:

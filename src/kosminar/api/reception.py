@@ -4,6 +4,7 @@ Authentication, access, path, scope and body are settled in that order and each 
 goes wrong, also inside an operation, leaves as an answer in the shape of its surface; nothing is raised.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -12,6 +13,7 @@ from litestar.types import Receive, Scope
 from kosminar.api import scope as scopes
 from kosminar.api.answer import Answer
 from kosminar.api.authentication import Authenticator, permit
+from kosminar.api.body_memory import BodyMemory, Room
 from kosminar.api.idempotency import SameKey, answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
@@ -39,26 +41,37 @@ LOG: Final = structlog.get_logger()
 class Reception:
     """Answers requests for operations."""
 
-    def __init__(self, house: "House", *, body_seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, house: "House", *, body_seconds: float = BODY_SECONDS, memory: BodyMemory | None = None) -> None:
         self._house = house
         self._authenticator = Authenticator(house)
         self._rate_limit = RateLimit(house.settings.rate_limit_per_minute)
         self._same_key = SameKey()
         self._body_seconds = body_seconds
+        self._memory = memory or BodyMemory(house.settings.body_bytes_max)
 
     async def answer(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
         """The answer to a request that was routed to the operation; a request id is on it and on every log line."""
         headers = headers_of(scope)
         request_id = scope["state"]["request_id"]
         scope["state"]["operation"] = operation
+        room = Room(self._memory)
         try:
-            call = await self._call(operation, scope, receive, headers=headers, request_id=request_id)
+            call = await self._call(operation, scope, receive, headers=headers, request_id=request_id, room=room)
             return await answer_once(self._house, self._same_key, operation, call)
         except Exception as error:  # noqa: BLE001  # The last resort: whatever it is, the caller gets an answer.
             return answer_to(error, path=operation.path)
+        finally:
+            room.give_back()
 
     async def _call(
-        self, operation: Operation, scope: Scope, receive: Receive, *, headers: dict[str, str], request_id: str
+        self,
+        operation: Operation,
+        scope: Scope,
+        receive: Receive,
+        *,
+        headers: dict[str, str],
+        request_id: str,
+        room: Room,
     ) -> Call:
         caller = NOBODY
         if operation.resource is not None:
@@ -82,6 +95,7 @@ class Reception:
                 media_types=operation.media_types,
                 bytes_max=operation.body_bytes_max(self._house.settings.body_bytes_max),
                 seconds_max=None if body_has_come(scope) else self._body_seconds,
+                take_room=partial(room.take, (caller.organisation_id, caller.name)),
             )
         return Call(
             caller=caller,

@@ -7,8 +7,8 @@ no operation.
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from litestar.types import Receive, Scope
@@ -18,10 +18,22 @@ from kosminar.api.operation import Refused
 from kosminar.core.errors import Code, Complaint, invalid
 
 REQUEST_ID: Final = b"x-request-id"
+READ_HEADERS: Final = frozenset(
+    {
+        *("authorization", "x-cap-api-oauth-token", "idempotency-key"),
+        *("content-encoding", "content-length", "content-type"),
+        *("data-scope", "data-scope-org", "data-scope-orgs", "connected-orgs"),
+    }
+)
 PROBES: Final = ("/healthz", "/readyz", "/metrics")
 QUERY_FIELDS_MAX: Final = 100
 # A Content-Length with more digits is too large whatever they are; int() would be slow and then fail.
 LENGTH_DIGITS_MAX: Final = 18
+# Of a body that needs no room in memory that is shared. With as many connections as are open by default, 14 MiB.
+FREE_BODY_BYTES: Final = 16 * 1024
+
+# Returns when there is room for a body that is so long or may become so long.
+TakeRoom: TypeAlias = Callable[[int], Awaitable[None]]
 
 # In a request's state, from a server that tells: the last of the body has come.
 BODY_HAS_COME: Final = "body_has_come"
@@ -34,10 +46,16 @@ class ClientGone(Exception):
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """Names in lower case; of a repeated one the values are joined by a comma, as HTTP defines it."""
+    """Those that something reads: what is not read is not kept a second time, for as long as a body takes to come.
+
+    Names in lower case; of a repeated one the values are joined by a comma, as HTTP defines it.
+    """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        name = raw_name.decode("latin-1").lower()
+        if name not in READ_HEADERS:
+            continue
+        value = raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
@@ -95,18 +113,21 @@ async def read_body(
     media_types: Sequence[str],
     bytes_max: int,
     seconds_max: float | None,
+    take_room: TakeRoom,
 ) -> bytes:
     """The body, if it is of a type and length that we take and comes in time; no more than the limit is ever kept.
 
-    `seconds_max` is None for a body that has come.
+    `seconds_max` is None for a body that has come. Room for it is taken before it is read.
     """
     announced = headers.get("content-length", "").strip()
     if announced.isdecimal() and (len(announced) > LENGTH_DIGITS_MAX or int(announced) > bytes_max):
         raise _too_large()
+    if announced.isdecimal():
+        await take_room(int(announced))
     if seconds_max is None:
-        body = await _whole_body(receive, bytes_max)
+        body = await _whole_body(receive, bytes_max, take_room)
     else:
-        body = await _whole_body_in_time(receive, bytes_max, seconds_max)
+        body = await _whole_body_in_time(receive, bytes_max, take_room, seconds_max)
     if body:
         _check_media_type(headers, media_types)
     return body
@@ -126,16 +147,16 @@ def in_shape(path: str, refused: Refused) -> Answer:
     )
 
 
-async def _whole_body_in_time(receive: Receive, bytes_max: int, seconds_max: float) -> bytes:
+async def _whole_body_in_time(receive: Receive, bytes_max: int, take_room: TakeRoom, seconds_max: float) -> bytes:
     try:
         # Whether a body is too slow is judged by the whole of it: a byte now and then is no progress.
         async with asyncio.timeout(seconds_max):
-            return await _whole_body(receive, bytes_max)
+            return await _whole_body(receive, bytes_max, take_room)
     except TimeoutError:
         raise _too_slow() from None
 
 
-async def _whole_body(receive: Receive, bytes_max: int) -> bytes:
+async def _whole_body(receive: Receive, bytes_max: int, take_room: TakeRoom) -> bytes:
     body = bytearray()
     more = True
     while more:
@@ -145,6 +166,9 @@ async def _whole_body(receive: Receive, bytes_max: int) -> bytes:
         body += message.get("body", b"")
         if len(body) > bytes_max:
             raise _too_large()
+        if len(body) > FREE_BODY_BYTES:
+            # Of a body that did not say how long it is.
+            await take_room(bytes_max)
         more = message.get("more_body", False)
     return bytes(body)
 

@@ -1,12 +1,37 @@
-"""An answer as ASGI messages, for whoever answers past the framework."""
+"""An answer as ASGI messages, for code that answers past the framework, and no faster than its client fetches it."""
 
+import asyncio
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
-from litestar.types import Message, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kosminar.api.answer import Answer
 from kosminar.api.request import request_id_of
+
+# Of an answer at once. What a client does not fetch is copied for its connection, and this is as much as is copied.
+PIECE_BYTES: Final = 16 * 1024
+
+
+def in_pieces(app: ASGIApp) -> ASGIApp:
+    """The application, with each long answer sent as it is fetched: the server waits while its buffer is full."""
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_pieces(message: Message) -> None:
+            if message["type"] != "http.response.body" or len(message["body"]) <= PIECE_BYTES:
+                await send(message)
+                return
+            body, more = memoryview(message["body"]), message["more_body"]
+            for start in range(0, len(body), PIECE_BYTES):
+                piece = bytes(body[start : start + PIECE_BYTES])
+                left = more or start + PIECE_BYTES < len(body)
+                await send(cast("Message", {"type": "http.response.body", "body": piece, "more_body": left}))
+                # What is written in one turn of the loop goes out together, and only then is the buffer full or not.
+                await asyncio.sleep(0)
+
+        await app(scope, receive, send_pieces)
+
+    return enter
 
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
