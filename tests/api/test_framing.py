@@ -3,6 +3,7 @@
 import pytest
 
 from kosminar.api.framing import (
+    LINE_BYTES_MAX,
     BrokenRequest,
     ChunkedBody,
     SizedBody,
@@ -73,6 +74,17 @@ def test_what_is_not_content_has_a_limit(said: bytes, framing_bytes: int) -> Non
 def test_a_line_without_end_is_not_kept(beginning: bytes) -> None:
     with pytest.raises(TooMuchFraming):
         read(beginning + b"1" * 2 * MOST, piece_bytes=10)
+
+
+@pytest.mark.parametrize(("beginning", "end"), [(b"0;", b"\r\n\r\n"), (b"0\r\nX:", b"\r\n\r\n")])
+def test_a_line_has_its_length_whatever_content_came_before(beginning: bytes, end: bytes) -> None:
+    content = b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000)
+    filling = b"y" * (LINE_BYTES_MAX - 4)
+
+    for piece_bytes in (1, 1000, 200_000):
+        assert read(content + beginning + filling + end, piece_bytes=piece_bytes)[2]
+        with pytest.raises(TooMuchFraming):
+            read(content + beginning + filling + b"y" + end, piece_bytes=piece_bytes)
 
 
 def test_a_body_of_few_bytes_a_chunk_may_be_long_and_one_of_a_byte_a_chunk_may_not() -> None:

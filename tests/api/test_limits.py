@@ -166,6 +166,44 @@ async def test_the_rest_of_a_body_that_was_answered_has_a_deadline(app) -> None:
         await line.hang_up()
 
 
+@pytest.mark.parametrize("form", ["Content-Length: 4000000", "Transfer-Encoding: chunked"])
+async def test_a_long_body_that_is_refused_early_is_read_to_its_end_and_the_next_request_is_answered(
+    app, form: str
+) -> None:
+    """As an honest client sends it, which reads no answer before it has sent everything."""
+    body = b"x" * 4_000_000
+    said = body if "Length" in form else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+    async with serving(app) as wire:
+        line = await wire.open(written("POST", "/v1/activities", form))
+        async with asyncio.timeout(5):
+            await line.say(said)
+            await line.say(HEALTH)
+        answers = [(await line.hear()).status for _ in range(2)]
+        (connection,) = wire.connections
+        kept = len(connection.cycle.body)
+        await line.hang_up()
+
+    assert (answers, kept) == ([401, 200], 0)
+
+
+async def test_a_body_that_is_sent_on_without_end_after_its_answer_has_a_deadline(app) -> None:
+    async with serving(app, header_seconds=0.3) as wire:
+        line = await wire.open(written("POST", "/v2/nothing", f"Content-Length: {10**15}"))
+        sending = asyncio.create_task(send_on(line))
+
+        assert (await line.hear()).status == 404
+        assert await line.hear_the_end() == b""
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await line.hang_up()
+
+
+async def send_on(line: Line) -> None:
+    while True:
+        await line.say(b"x" * 65536)
+
+
 @pytest.mark.parametrize(
     ("said", "shape"),
     [

@@ -13,8 +13,8 @@ from tests.api.wire import Heard, request, serving
 
 from kosminar.api.admission import Admission
 from kosminar.api.app import build_app
-from kosminar.api.framing import FIELD_COUNT_MAX, TARGET_BYTES_MAX
-from kosminar.api.protocol import HELD_BYTES_MAX, READ_BYTES_MAX
+from kosminar.api.framing import FIELD_COUNT_MAX, LINE_BYTES_MAX, TARGET_BYTES_MAX
+from kosminar.api.protocol import READ_BYTES_MAX
 from kosminar.engine.house import House
 
 pytestmark = pytest.mark.asyncio
@@ -246,7 +246,7 @@ async def test_what_follows_the_last_request_of_a_connection_is_not_answered(app
 async def test_of_many_requests_behind_one_another_two_are_kept_and_the_rest_is_not_read(house: House) -> None:
     place = Admission(1)
     await place.enter(lambda: b"")
-    count = 4 * HELD_BYTES_MAX // len(NOTHING)
+    count = 16 * READ_BYTES_MAX // len(NOTHING)
 
     async with serving(build_app(house, admission=place)) as wire:
         line = await wire.open()
@@ -264,7 +264,40 @@ async def test_of_many_requests_behind_one_another_two_are_kept_and_the_rest_is_
     assert statuses == [404] * count
 
 
+async def test_requests_with_bodies_behind_one_another_are_all_answered(app: Litestar, acme: Brand) -> None:
+    """The application asks for more of the request that it works on, while what is held belongs to later ones."""
+    signed_in = f"Authorization: {acme.headers['Authorization']}"
+    said = request("POST", "/v1/customers", signed_in, body=customers(1) + b" " * 2000)
+    count = 16 * READ_BYTES_MAX // len(said)
+
+    async with serving(app) as wire:
+        line = await wire.open()
+        saying = asyncio.create_task(line.say(said * count))
+        statuses, held = [(await line.hear()).status], 0
+        (connection,) = wire.connections
+        while len(statuses) < count:
+            statuses.append((await line.hear()).status)
+            held = max(held, len(connection._held))
+        await saying
+        await line.hang_up()
+
+    assert statuses == [200] * count
+    assert 0 < held <= READ_BYTES_MAX
+
+
 # ---------------------------------------------------------------- how much
+
+
+async def test_a_line_of_a_chunked_body_has_up_to_its_length(app: Litestar) -> None:
+    begun = request("POST", "/oauth/token", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0;"
+    longest = b"e" * (LINE_BYTES_MAX - len(b"0;\r\n"))
+
+    async with serving(app) as wire:
+        passed = await wire.ask(begun + longest + b"\r\n\r\n")
+        refused = await wire.ask(begun + longest + b"e\r\n\r\n")
+
+    assert (passed.status, refused.status) == (400, 413)
+    assert (refused.code, refused.headers["connection"]) == (390008, "close")
 
 
 async def test_a_request_has_up_to_its_count_of_header_fields(app: Litestar) -> None:

@@ -15,6 +15,8 @@ from typing import Final
 TARGET_BYTES_MAX: Final = 8 * 1024
 # A field takes some hundred bytes of memory however short it is.
 FIELD_COUNT_MAX: Final = 100
+# Of a chunk's size with its extension, and of a trailer: a line is kept until its end, whatever content came before it.
+LINE_BYTES_MAX: Final = 2 * 1024
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -41,7 +43,7 @@ class BrokenRequest(Exception):
 
 
 class TooMuchFraming(Exception):
-    """A chunked body holds too much that is not content."""
+    """A chunked body holds too much that is not content, in sum or in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class ChunkedBody:
     """A body in chunks, each after its size (RFC 9112, section 7.1).
 
     What is not content may be `framing_bytes_max` bytes longer than the content: a client that sends a few bytes a chunk
-    passes at any length, and one that sends a byte a chunk does not.
+    passes at any length, and one that sends a byte a chunk does not. Content does not pay for a line that is too long.
     """
 
     def __init__(self, *, framing_bytes_max: int) -> None:
@@ -152,7 +154,7 @@ class ChunkedBody:
     def _take(self, piece: bytes) -> None:
         """Part of a line, up to its end if that has come."""
         self._framing_bytes_left -= len(piece)
-        if self._framing_bytes_left < 0:
+        if self._framing_bytes_left < 0 or len(self._line) + len(piece) > LINE_BYTES_MAX:
             raise TooMuchFraming
         self._line += piece
         if piece.endswith(b"\n"):

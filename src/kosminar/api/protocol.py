@@ -18,12 +18,14 @@ import structlog
 from litestar.types import Scope as LitestarScope
 from litestar.types import Send as LitestarSend
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kosminar.api.admission import Busy
 from kosminar.api.framing import (
     FIELD_COUNT_MAX,
     HEAD_END,
+    LINE_BYTES_MAX,
     TARGET_BYTES_MAX,
     BrokenRequest,
     ChunkedBody,
@@ -43,8 +45,6 @@ from kosminar.core.errors import Code, Complaint, invalid
 
 # Of a socket at once. What a connection holds unread is no more than its headers and one read.
 READ_BYTES_MAX: Final = 16 * 1024
-# Behind a request that is worked on and the one after it. The application lets a few reads through meanwhile.
-HELD_BYTES_MAX: Final = 32 * 1024
 # Written and not fetched; beyond it the application waits (sending.py).
 WRITTEN_BYTES_MAX: Final = 16 * 1024
 
@@ -76,6 +76,7 @@ class Connection(HttpToolsProtocol):
     """One client's connection. At most one of its requests is worked on at a time, and the next one is read."""
 
     limits: ConnectionLimits
+    flow: "_Flow"
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -100,6 +101,7 @@ class Connection(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=WRITTEN_BYTES_MAX)
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # It has what is used.
         transport.set_protocol(_InPieces(self))
+        self.flow = _Flow(self.transport)
         surplus = len(self.connections) - self.limits.connections_max
         if surplus > self.limits.surplus_max:
             transport.abort()
@@ -116,6 +118,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         data, self._held = self._held + data, b""
+        self.flow.holding = False
         while data and not self._deaf and not self.transport.is_closing():
             if self._body is None and self.pipeline:
                 self._hold(data)
@@ -127,15 +130,13 @@ class Connection(HttpToolsProtocol):
 
     def _hold(self, data: bytes) -> None:
         """Keeps what comes behind two requests until the first is answered; a client that sends on is not read."""
+        self._held = data
         self.flow.pause_reading()
-        if len(data) <= HELD_BYTES_MAX:
-            self._held = data
-            return
-        self._deaf = True
-        last, _ = self.pipeline[0]
-        last.keep_alive = False
+        self.flow.holding = True
 
     def on_response_complete(self) -> None:
+        # What is held is read before anything that comes, and may have to be held again.
+        self.flow.holding = False
         super().on_response_complete()
         if self._held and not self.transport.is_closing():
             self.data_received(b"")
@@ -201,7 +202,8 @@ class Connection(HttpToolsProtocol):
         except TooMuchFraming:
             too_much = (
                 "What a chunked body holds besides its content (sizes, extensions and trailers) must not be more than "
-                f"{self.limits.header_bytes_max} bytes longer than the content."
+                f"{self.limits.header_bytes_max} bytes longer than the content, nor have a line of more than "
+                f"{LINE_BYTES_MAX} bytes."
             )
             self._refuse(_too_long(too_much, status=413), self.url)
             return b""
@@ -209,8 +211,9 @@ class Connection(HttpToolsProtocol):
             self.on_body(content)
         if body.ended:
             self._end_request()
-        elif self.cycle.body:
-            # Nobody has read what came before. Whoever reads it resumes.
+        elif self.cycle.body and not self.cycle.response_complete:
+            # What came before is not read yet; the application resumes when it reads it. After the answer it reads no more,
+            # and what still comes is dropped until the deadline.
             self.flow.pause_reading()
         return rest
 
@@ -345,6 +348,16 @@ class _InPieces(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         self._connection.eof_received()
+
+
+class _Flow(FlowControl):
+    """Reads nothing while something is held, though the application asks for more of the request that it works on."""
+
+    holding = False
+
+    def resume_reading(self) -> None:
+        if not self.holding:
+            super().resume_reading()
 
 
 class _Gathering:
