@@ -3,6 +3,7 @@
 A real server on a socket in this process; the client has a thread of its own. `make hostile` shows the numbers.
 """
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -93,6 +94,18 @@ async def test_a_body_that_is_announced_too_long_is_refused_before_a_byte_of_it_
         said = request("POST", path, f"Content-Length: {STRANGER_BODY_BYTES_MAX + 1}")
 
         assert await ask(wire.port, said) == 413
+
+
+async def test_a_client_that_sends_all_of_a_refused_body_before_it_listens_is_answered(house) -> None:
+    """The rest is read and dropped, also where a part of it had come before the answer; the deadline is far away."""
+    body = request("POST", TOKEN, body=b" " * OPERATOR_BYTES_MAX)
+
+    async with serving(build_app(house), header_seconds=600) as wire, asyncio.timeout(20):
+        line = await wire.open(body + request("GET", "/healthz"))
+        heard = [(await line.hear()).status for _ in range(2)]
+        await line.hang_up()
+
+    assert heard == [413, 200]
 
 
 def heads(size: int) -> Mapping[str, bytes]:
