@@ -125,6 +125,21 @@ def test_a_note_in_the_first_column_ends_on_a_line_that_looks_like_a_record(line
     }
 
 
+@pytest.mark.parametrize(
+    ("header", "opened", "closed", "why"),
+    [
+        (b"id,customerId,occurredAt\n", b'"b2,601,2031-02-01\n', b'b3",602,2031-02-01\n', "id has no line break"),
+        (b"id,customerId,occurredAt\n", b'b2,601,"2031-02-01\n', b'"\n', "occurredAt has no line break"),
+        (NOTE_FIRST, b'"6 ft,b2,601,2031-02-01\n', b'2 ft",b3,602,2031-02-01\n', "line 2 is a record by itself"),
+    ],
+)
+def test_a_quote_makes_no_record_of_two(lines_of: Write, header: bytes, opened: bytes, closed: bytes, why: str) -> None:
+    lines = lines_of(opened, closed, header=header)
+
+    assert [line.line_number for line in lines] == [2, 3]
+    assert why in faults(lines)[2]
+
+
 def test_an_address_with_as_many_commas_as_a_record_is_no_record(lines_of: Write) -> None:
     [line] = lines_of(row(2, '"Flat 3\nGreen Street, Sector 4, Pune, 411001\nIndia"'))
 

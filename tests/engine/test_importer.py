@@ -55,6 +55,19 @@ async def test_customers_between_two_stray_quotes_are_registered_each_by_itself(
     ]
 
 
+@pytest.mark.parametrize("opened", ['"A-1,Ana', '"A-1'])
+async def test_a_quote_makes_no_customer_of_two(house, http, tmp_path: Path, opened: str) -> None:
+    brand = await open_brand(house, http, "Acme")
+    file = tmp_path / "customers.csv"
+    file.write_text(f'externalId,firstName\n{opened}\nA-2",Ben\nA-3,Cy\n')
+
+    results = [one async for one, _ in importer.import_customers(house, brand.organisation_id, file, {})]
+
+    assert [one.line_number for one in results] == [2, 3, 4]
+    assert results[0].status is LineStatus.REFUSED
+    assert "\n" not in "".join(await house.pool.fetchval("SELECT array_agg(value) FROM customer_identifier"))
+
+
 async def test_long_records_make_shorter_chunks(house, http, tmp_path: Path) -> None:
     """Of a thousand records each chunk would hold all of them, however long they are."""
     brand = await open_brand(house, http, "Acme")

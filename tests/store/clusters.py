@@ -1,10 +1,11 @@
 """PostgreSQL servers of a test's own: stopped as if frozen, demoted, promoted, and followed by a standby."""
 
+import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,6 +39,35 @@ def frozen(postmaster: int) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
+class Relay:
+    """Between clients and the cluster that it leads to; passes on so much later what either side says. Both may change."""
+
+    def __init__(self, cluster: "Cluster", *, delay_seconds: float = 0.0) -> None:
+        self.cluster = cluster
+        self.delay_seconds = delay_seconds
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Its URL."""
+        async with await asyncio.start_server(self._connect, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            yield f"postgresql://kosminar@127.0.0.1:{port}/postgres?sslmode=disable"
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_unix_connection(self.cluster.socket)
+        await asyncio.gather(self._pass_on(reader, questions), self._pass_on(answers, writer))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while said := await reader.read(65_536):
+                await asyncio.sleep(self.delay_seconds)
+                writer.write(said)
+        except OSError:
+            pass  # One side has cut its connection; the other one's is closed.
+        finally:
+            writer.close()
+
+
 class Cluster:
     """One server on a unix socket of its own. `start` and the others return when they are done."""
 
@@ -51,6 +81,10 @@ class Cluster:
     @property
     def url(self) -> str:
         return f"postgresql://kosminar@/postgres?host={quote(str(self._folder), safe='')}&port={self.port}"
+
+    @property
+    def socket(self) -> Path:
+        return self._folder / f".s.PGSQL.{self.port}"
 
     @property
     def postmaster(self) -> int:

@@ -12,14 +12,22 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import asyncpg
 import pytest
+from tests.conftest import MIGRATED_AT
+from tests.store.clusters import Cluster, clusters_folder
 from tests.store.copies import CarefulReceiver, Credentials, generations_of, open_shop, settle_in
 from tests.store.running import DEADLINE_SECONDS
 
+from kosminar.store import generations
 from kosminar.store.embedded import NAME, PORT, EmbeddedDatabase, open_embedded
 from kosminar.store.embedded_host import CLUSTER, ServerUser, server_user, temporary_data_directory
+from kosminar.store.link import Link
+from kosminar.store.migration import migrate
+from kosminar.wiring import utc_now
 
 
 @dataclass
@@ -132,3 +140,23 @@ def test_what_the_old_primary_told_and_the_new_one_tells_have_different_ids(stor
 
     assert receiver.two_things_of_one_id == []
     assert sorted(receiver.paid.values()) == ["After the failover", "Always", "Always", "Lost"]
+
+
+@pytest.mark.asyncio
+async def test_a_session_from_before_the_promotion_writes_nothing_and_the_next_one_begins_the_generation() -> None:
+    with clusters_folder() as folder:
+        cluster = Cluster(folder, 5432).make().start()
+        link = Link(cluster.url)
+        async with link.connection() as connection:
+            await migrate(connection, now=MIGRATED_AT)
+        cluster.demote()
+        async with link.pool(max_size=1, init=partial(generations.keep, now=utc_now())) as pool:
+            async with pool.acquire() as opened_on_the_standby:
+                cluster.promote()
+                assert not await opened_on_the_standby.fetchval("SELECT pg_is_in_recovery()")
+                with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                    await opened_on_the_standby.execute("CREATE TABLE written ()")
+
+            await pool.execute("CREATE TABLE written ()")
+
+        assert len(await generations_of(cluster.url)) == 2

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
-from tests.store.clusters import Cluster, clusters_folder, frozen
+from tests.store.clusters import Cluster, Relay, clusters_folder, frozen
 
 from kosminar.store import link as links
 from kosminar.store.link import DatabaseSilent, Link, Pool, each_host, takes_no_changes, within
@@ -20,6 +23,7 @@ FREEZES = int(os.environ.get("FREEZES", "2"))
 DEADLINE_SECONDS = 0.3
 # Beyond a deadline, on a machine that does other things.
 LATE_SECONDS = 5.0
+NEVER_SECONDS = 3_600.0
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +141,34 @@ async def test_what_waits_without_a_deadline_ends_when_the_database_has_been_sil
                 with pytest.raises(DatabaseSilent):
                     await asyncio.wait_for(pool.execute("SELECT true"), DEADLINE_SECONDS)
 
-            async with asyncio.timeout(10):
-                while not await _answers(pool):
-                    await asyncio.sleep(0.05)
+            await _eventually(lambda: _answers(pool))
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_was_silent_and_then_answers_slowly_is_let_back_in(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(links, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(links, "PULSE_SECONDS", 0.1)
+    relay = Relay(cluster, delay_seconds=0.1)
+    async with relay.running() as url:
+        link = Link(url)
+        async with link.watched(), link.pool(max_size=1) as pool:
+            assert await _answers(pool)
+            # On the connections of this time, also later.
+            relay.delay_seconds = NEVER_SECONDS
+            with pytest.raises((asyncpg.PostgresError, DatabaseSilent)):
+                await asyncio.wait_for(pool.fetchval("SELECT true"), 10)
+            relay.delay_seconds = 0.1
+
+            await _eventually(lambda: _answers(pool))
+
+
+async def _eventually(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await true():
+            await asyncio.sleep(0.05)
 
 
 async def _answers(pool: asyncpg.Pool) -> bool:
@@ -256,6 +285,81 @@ async def test_the_host_that_takes_changes_is_found_where_the_url_asks_for_it(
             assert await connection.fetchval("SHOW port") == str(first.port)
     finally:
         first.promote()
+
+
+@asynccontextmanager
+async def taking_no_changes(cluster: Cluster) -> AsyncIterator[None]:
+    admin = await asyncpg.connect(cluster.url)
+    try:
+        await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        await admin.execute("SELECT pg_reload_conf()")
+        yield
+    finally:
+        await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await admin.execute("SELECT pg_reload_conf()")
+        await admin.close()
+
+
+@asynccontextmanager
+async def taking_no_connections(cluster: Cluster) -> AsyncIterator[None]:
+    """Those that are open go on."""
+    os.kill(cluster.postmaster, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(cluster.postmaster, signal.SIGCONT)
+
+
+async def pool_and_pulse_are_on(cluster: Cluster, pool: Pool) -> bool:
+    if await pool.fetchval("SHOW port") != str(cluster.port):
+        return False
+    observer = await asyncpg.connect(cluster.url)
+    count = await observer.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'link'")
+    await observer.close()
+    return bool(count == 2)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fenced", [taking_no_changes, taking_no_connections])
+async def test_the_pulse_follows_the_other_connections_to_another_host(
+    clusters: tuple[Cluster, Cluster], monkeypatch: pytest.MonkeyPatch, fenced: Callable[[Cluster], Any]
+) -> None:
+    monkeypatch.setattr(links, "CONNECT_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(links, "PULSE_SECONDS", 0.1)
+    first, second = clusters
+    link = Link(both(first, second, "&target_session_attrs=read-write&application_name=link"))
+    async with link.watched(), link.pool(max_size=1) as pool:
+        await _eventually(lambda: pool_and_pulse_are_on(first, pool))
+        async with fenced(first):
+            await pool.expire_connections()
+            await _eventually(lambda: pool_and_pulse_are_on(second, pool))
+
+
+@pytest.mark.asyncio
+async def test_the_pulse_follows_the_other_connections_where_one_address_leads_to_another_server(
+    clusters: tuple[Cluster, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "PULSE_SECONDS", 0.1)
+    first, second = clusters
+    relay = Relay(first)
+    async with relay.running() as url:
+        link = Link(f"{url}&application_name=link")
+        async with link.watched(), link.pool(max_size=1) as pool:
+            await _eventually(lambda: pool_and_pulse_are_on(first, pool))
+            relay.cluster = second
+            async with taking_no_changes(first):
+                await _eventually(lambda: pool_and_pulse_are_on(second, pool))
+
+
+@pytest.mark.asyncio
+async def test_a_standby_that_refuses_does_not_hide_that_the_primary_is_silent(
+    clusters: tuple[Cluster, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "CONNECT_SECONDS", DEADLINE_SECONDS)
+    first, second = clusters
+    async with taking_no_changes(second):
+        with frozen(first.postmaster), pytest.raises(DatabaseSilent):
+            await Link(both(first, second, "&target_session_attrs=read-write")).connect()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,9 @@ async def test_of_two_hosts_the_promoted_one_is_found_and_its_former_primary_lef
             # The audit reads a standby that follows, and writes nothing there.
             audited = await kosminar("audit", url=second.url, code=0)
             assert " 0 differences" in audited.stdout
-            assert "BAD writing: in recovery" in (await kosminar("doctor", url=second.url, code=1)).stdout
+            examined = (await kosminar("doctor", url=second.url, code=1)).stdout
+            assert "BAD writing: in recovery" in examined
+            assert "ok  generation: 0\n" in examined
 
             await asyncio.to_thread(first.stop, "immediate")
             assert (await ask(programme.brand, changes(programme, 0)[0])).status_code == 503

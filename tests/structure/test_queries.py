@@ -50,6 +50,7 @@ SYSTEM_SCOPE = {
     "fetch_recovery": "Reads no table of ours.",
     "compare_generation": "The generation is the house's.",
     "find_newest_generation": "The generation is the house's.",
+    "stay_read_only": "Reads no table.",
     "raise_identities": "Ids of every organisation jump together.",
     "insert_generation": "The generation is the house's.",
     "save_server_of_generation": "The generation is the house's.",

@@ -23,7 +23,7 @@ from kosminar.engine.recount import Accepted, Definitions, Stored, differences
 from kosminar.store import activities, commands, customers, facts, programmes, recount, rewards
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
-from kosminar.store.standings import CustomerRange
+from kosminar.store.standings import CustomerRange, Edition
 
 # Customers in one page, and the changes that they may have together unless it is one customer alone. A change is a few
 # rows; so much is read in a tenth of a second and fits into a few megabytes.
@@ -109,15 +109,15 @@ class _Range:
 
 
 class _Known:
-    """Programmes of the organisations seen last, by version; read anew when definitions changed."""
+    """Programmes of the organisations seen last, by edition; read again when definitions changed."""
 
     def __init__(self) -> None:
         self._definitions: dict[int, Definitions] = {}
 
-    async def get(self, connection: Connection, organisation_id: int, version: int) -> Definitions:
+    async def get(self, connection: Connection, organisation_id: int, edition: Edition) -> Definitions:
         known = self._definitions.pop(organisation_id, None)
-        if known is None or known.version != version:
-            known = Definitions(version, await programmes.fetch_all(connection, organisation_id))
+        if known is None or known.edition != edition:
+            known = Definitions(edition, await programmes.fetch_all(connection, organisation_id))
         # The one asked for last is the last to go.
         self._definitions[organisation_id] = known
         if len(self._definitions) > ORGANISATION_COUNT_MAX:
@@ -209,7 +209,7 @@ async def _read(
         if (identifier := _identifier(type_, written)) is not None
     ]
     return _Range(
-        definitions=await known.get(connection, organisation_id, state.definitions_version),
+        definitions=await known.get(connection, organisation_id, state.edition),
         state=state,
         bucket=bucket,
         stored=list(stored.values()),

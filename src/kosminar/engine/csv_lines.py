@@ -1,9 +1,10 @@
 """A CSV file as lines with named fields: each line of the file is in exactly one `Line`, whatever its quotes do.
 
 A quoted cell may go over several lines. A quote that is never closed, or closed far away by the next stray one, would
-take the lines between with it; so a record over several lines is taken as one only if it is small, complete, and none
-of its lines is a record by itself. Else its first line is refused and reading goes on with the next (ADR-0040). Reads
-ahead no more than the largest record. Knows neither customers nor activities. Tested by tests/engine/test_csv_lines.py.
+take the lines between with it; so a record over several lines is taken as one only if it is small, complete, none of
+its lines is a record by itself, and no field of ours has a line break: only an attribute, or a column that is passed
+over, goes over several lines. Else its first line is refused and reading goes on with the next (ADR-0040). Reads ahead
+no more than the largest record. Knows neither customers nor activities. Tested by tests/engine/test_csv_lines.py.
 """
 
 import csv
@@ -159,10 +160,15 @@ class Lines:
         opens = f"opens a quote that is closed on line {number + len(texts) - 1}"
         if len(cells) != len(header):
             return f"{opens}, with {len(cells)} cells where the header has {len(header)}; each line is read by itself"
-        # In the first cell, what closes the quote always looks like a record: nothing stands before it.
+        cells_by_name = zip(header, cells, strict=True)
+        broken = next((name for name, cell in cells_by_name if name in self._fields and "\n" in cell), None)
+        if broken is not None:
+            return f"{opens}, but {broken} has no line break; each line is read by itself"
+        # In the first cell, what closes the quote always looks like a record: nothing stands before it. There the line
+        # that opens it may be one, but for the quote.
         after_first = len(_alone(texts[0])) > 1
-        swallowed = texts[1:] if after_first else texts[1:-1]
-        for swallowed_number, text in enumerate(swallowed, start=number + 1):
+        asked = texts[1:] if after_first else [texts[0].removeprefix('"'), *texts[1:-1]]
+        for swallowed_number, text in enumerate(asked, start=number + int(after_first)):
             alone = _alone(text)
             if len(alone) == len(header) > 1 and self._plausible(_named(header, alone)):
                 return f"{opens}, but line {swallowed_number} is a record by itself; each line is read by itself"

@@ -38,6 +38,7 @@ from kosminar.store.recount import (
     StreakRow,
 )
 from kosminar.store.rewards import AcceptedReport, Reward
+from kosminar.store.standings import Edition
 
 Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
 
@@ -58,8 +59,9 @@ class Stored:
 class Definitions:
     """An organisation's programmes in their newest version and, for the replay, as a command met them."""
 
-    def __init__(self, version: int, programmes: Sequence[Programme]) -> None:
-        self.version = version
+    def __init__(self, edition: Edition, programmes: Sequence[Programme]) -> None:
+        self.edition = edition
+        self.version = edition.version
         self.newest = {programme.target.target_id: programme for programme in programmes}
         self._heard: dict[tuple[str, int], tuple[Programme, ...]] = {}
 

@@ -8,7 +8,7 @@ noticed: ADR-0035. Tests: tests/store/test_generations.py, test_restored_ids.py,
 """
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class ClockBehind(OSError):
 class Home:
     """Where a database is. pg_restore makes the table again; a restore of the log and a promotion begin a timeline.
 
-    The server's own two are None where it does not tell.
+    The server's own two are None where it does not tell; the timeline also while the server is in recovery.
     """
 
     table_id: int
@@ -61,8 +61,8 @@ class Home:
 
     def differs(self, other: "Home") -> bool:
         """By what is known of both."""
-        elsewhere = (self.server_id, self.timeline) != (other.server_id, other.timeline)
-        return self.table_id != other.table_id or (self.known and other.known and elsewhere)
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return any(mine != theirs for mine, theirs in pairs if None not in (mine, theirs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,7 @@ class Comparison:
     @property
     def incomplete(self) -> bool:
         """Whether there is something to write."""
-        unknown = self.newest is None or (self.here.known and not self.newest.began_in.known)
-        return not self.read_only and (self.copied or unknown)
+        return self.copied or self.newest is None or (self.here.known and not self.newest.began_in.known)
 
 
 async def compare(connection: Connection) -> Comparison | None:
@@ -110,11 +109,17 @@ async def compare(connection: Connection) -> Comparison | None:
 async def keep(connection: Connection, *, now: datetime) -> int | None:
     """Begin a new generation if the database is a copy, and answer its number; the first one, if there is none.
 
-    To be called before anything is written through the connection, outside a transaction. Writes nothing on a server
-    that is read-only, and nothing where the generation is known. Raises ClockBehind.
+    To be called before anything is written through the connection, outside a transaction. Writes nothing where the
+    generation is known, and nothing on a server that is read-only: there the session stays so. Raises ClockBehind.
     """
     compared = await compare(connection)
-    if compared is None or not compared.incomplete:
+    if compared is None:
+        return None
+    if compared.read_only:
+        # Once the server is promoted, the session would take changes, and its generation has not begun.
+        await QUERIES["stay_read_only"].run(connection)
+        return None
+    if not compared.incomplete:
         return None
     async with connection.transaction():
         compared = await _lock(connection, compared)

@@ -61,7 +61,10 @@ class Link:
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
         self._connection_class = _cut_in_time(connection_class, self._open)
         self._silent = False
+        # Not one of those that are cut while the database is silent: a slow answer would never arrive.
+        self._pulse_class = _cut_in_time(connection_class, WeakSet())
         self._pulse: asyncpg.Connection | None = None
+        self._pulse_host = ""
 
     def pool(self, **options: Any) -> "Pool":
         """A pool to be awaited; the options are asyncpg's. None of its connections is kept open for ever."""
@@ -80,7 +83,7 @@ class Link:
         )
 
     async def connect(self, _: str | None = None, **options: Any) -> asyncpg.Connection:
-        """A connection to the first host that lets us in; raises DatabaseSilent, or what the last host said."""
+        """A connection to the first host that lets us in; raises DatabaseSilent if one is, or what the last one said."""
         if self._silent:
             raise DatabaseSilent(f"The database has not answered for {SILENCE_SECONDS} seconds or more.")
         return await self._connect(**{"connection_class": self._connection_class, **options})
@@ -131,15 +134,28 @@ class Link:
     async def _ask(self) -> bool:
         """Whether the database said something, if only that it takes no connections: then nobody waits for it."""
         try:
-            if self._pulse is None or self._pulse.is_closed():
-                self._pulse = await self._connect(connection_class=self._connection_class)
-            await organisations.ping(self._pulse)
+            pulse = await self._find_pulse()
+            try:
+                # A second more than silence takes, so that the silence is noticed first.
+                async with asyncio.timeout(SILENCE_SECONDS + PULSE_SECONDS):
+                    await organisations.ping(pulse)
+            except TimeoutError:
+                pulse.terminate()
+                raise
         except TimeoutError:
             return False
         except Exception:  # noqa: BLE001  # Whoever works with the database meets it too, and says so.
-            # Ours may have been cut with the others.
             return not self._silent
         return True
+
+    async def _find_pulse(self) -> asyncpg.Connection:
+        """The connection that asks, to the server that the others are on, or would be on if opened now."""
+        if self._pulse is not None and (takes_no_changes(self._pulse) or self._pulse_host != self._hosts[0]):
+            self._pulse.terminate()
+        if self._pulse is None or self._pulse.is_closed():
+            self._pulse = await self._connect(connection_class=self._pulse_class)
+            self._pulse_host = self._hosts[0]
+        return self._pulse
 
     def _cut(self) -> None:
         if not self._silent:
@@ -161,7 +177,8 @@ class Link:
             except TimeoutError:
                 error = DatabaseSilent(f"The database did not answer within {CONNECT_SECONDS} seconds.")
             except NEXT_HOST as refused:
-                error = refused
+                # That another host is a standby does not say that the database answers.
+                error = error if isinstance(error, DatabaseSilent) else refused
             else:
                 self._hosts.remove(host)
                 self._hosts.insert(0, host)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.store.queries import Connection, load
-from kosminar.store.standings import CustomerRange
+from kosminar.store.standings import CustomerRange, Edition
 
 QUERIES: Final = load("recount")
 EVERY_BUCKET: Final = list(range(BUCKET_COUNT))
@@ -50,6 +50,10 @@ class OrganisationState(NamedTuple):
     settled_version: int
     definitions_version: int
     generations: Collection[int]
+
+    @property
+    def edition(self) -> Edition:
+        return Edition(max(self.generations, default=0), self.definitions_version)
 
 
 class EnrolmentRow(NamedTuple):

@@ -20,6 +20,10 @@ SELECT g.generation, g.began_at, g.table_id, g.server_id, g.timeline, 'generatio
   LEFT JOIN (SELECT * FROM generation ORDER BY generation DESC LIMIT 1) AS g
     ON true
 
+-- stay_read_only
+-- The session takes no changes, whatever becomes of its server.
+SET default_transaction_read_only = on
+
 -- lock_generations
 -- One process begins a generation at a time; the others wait, and then find it begun.
 SELECT pg_advisory_xact_lock(:key)
