@@ -158,7 +158,7 @@ async def test_what_is_remembered_is_bounded(monkeypatch) -> None:
         sign_ins.begin(peer, "x" * number, "guess", now=NOW)
 
     kept = [sign_ins._names._failures, sign_ins._addresses._failures, sign_ins._welcome, sign_ins._right]
-    kept.append(sign_ins._turns._empty_at)
+    kept.append(sign_ins._turns._lines)
     assert [len(each) for each in kept] == [100] * 5
     assert sign_ins.wait_seconds("10.0.3.249", "x" * 999, now=NOW) == 1
     assert sign_ins.wait_seconds("10.0.0.0", "", now=NOW) == 0

@@ -23,6 +23,7 @@ from kosminar.engine.sign_ins import (
     LOOKS_AT_ONCE,
     LOOKS_PER_SECOND,
     TURN_SECONDS_MAX,
+    Attempt,
     SignIns,
 )
 from kosminar.settings import Settings
@@ -100,6 +101,49 @@ async def test_right_secrets_are_no_guesses_and_make_nobody_wait() -> None:
     for number in range(3 * EMPTY):
         assert turn(sign_ins, number) == 0
         sign_ins.succeeded(HERE, "ana", f"guess {number}", now=NOW)
+
+
+async def test_a_turn_that_is_given_up_goes_to_the_next_that_comes_and_is_nothing_once_it_has_passed() -> None:
+    sign_ins = SignIns()
+    for number in range(EMPTY):
+        turn(sign_ins, number)
+    waiting = [sign_ins.begin(HERE, "ana", f"guess {number}", now=NOW) for number in range(IN_LINE)]
+    for given_up in (waiting[7], waiting[3], waiting[500]):
+        sign_ins.gave_up(HERE, given_up)
+
+    assert turn(sign_ins, 0) == waiting[3].turn_seconds
+    later = NOW + timedelta(seconds=1)
+    assert turn(sign_ins, 0, now=later) == pytest.approx((waiting[500].turn_seconds or 0) - 1)
+    assert turn(sign_ins, 0, now=later) == pytest.approx(TURN_SECONDS_MAX - 0.99)
+
+
+async def test_attempts_that_are_given_up_before_their_turn_buy_no_more_looks_in_any_second() -> None:
+    """A guesser fills the line; for a while it gives up what is about to be looked at, and joins again for a burst."""
+    sign_ins = SignIns()
+    for number in range(EMPTY):
+        turn(sign_ins, number)
+    waiting: list[tuple[datetime, Attempt]] = []
+
+    def join(now: datetime) -> None:
+        attempt = sign_ins.begin(HERE, "ana", "guess", now=now)
+        if attempt.turn_seconds is not None:
+            waiting.append((now + timedelta(seconds=attempt.turn_seconds), attempt))
+
+    for _ in range(IN_LINE):
+        join(NOW)
+    for number in range(12 * 3 * LOOKS_PER_SECOND):
+        now = NOW + timedelta(seconds=number / (3 * LOOKS_PER_SECOND))
+        if now < NOW + timedelta(seconds=9.5):
+            given_up = [one for one in waiting if now < one[0] < now + timedelta(seconds=0.02)]
+            waiting = [one for one in waiting if one not in given_up]
+            for _, each in given_up:
+                sign_ins.gave_up(HERE, each)
+        join(now)
+
+    looked_at = sorted(at for at, _ in waiting)
+    in_a_second = [sum(start <= at < start + timedelta(seconds=1) for at in looked_at) for start in looked_at]
+    assert len(looked_at) > 10 * LOOKS_PER_SECOND
+    assert max(in_a_second) <= LOOKS_PER_SECOND + 1
 
 
 async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
@@ -207,4 +251,29 @@ async def test_a_sign_in_that_waits_for_its_turn_gives_its_place_up_and_gets_one
         await line.hang_up()
 
     assert (other.status, heard.status) == (404, 401)
+    assert (place.working, place.waiting) == (0, 0)
+
+
+async def test_guessers_that_hang_up_leave_their_turns_to_others(
+    house: House, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still, so the line gets no shorter by itself; all who wait in it at its end hang up."""
+    monkeypatch.setattr(module, "LOOKS_AT_ONCE", 0)
+    monkeypatch.setattr(module, "TURN_SECONDS_MAX", 3)
+    place = Admission(2)
+    ana = (await users(house))[0]
+    under_way = house.meters.requests_under_way._value
+    for number in range(3 * LOOKS_PER_SECOND - FLOODER_COUNT):
+        house.sign_ins.begin("127.0.0.1", "ana", f"guess {number}", now=wall())
+
+    async with serving(build_app(house, admission=place)) as wire:
+        guessing = [await wire.open(sign_in(ana.username, f"wrong {number}")) for number in range(FLOODER_COUNT)]
+        await until(lambda: under_way.get() == FLOODER_COUNT and place.working == place.waiting == 0)
+        in_full_line = await wire.ask(sign_in(ana.username, ana.password))
+        for line in guessing:
+            await line.hang_up()
+        await until(lambda: under_way.get() == 0)
+        afterwards = await wire.ask(sign_in(ana.username, ana.password))
+
+    assert (in_full_line.status, afterwards.status) == (429, 200)
     assert (place.working, place.waiting) == (0, 0)

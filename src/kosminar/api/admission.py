@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from kosminar.api.authentication import AUTHORIZATION, TOKEN_HEADER
 from kosminar.api.operation import Refused
 from kosminar.api.places import CURRENT
-from kosminar.api.request import PROBES, body_has_come, in_shape, peer_of
+from kosminar.api.request import PROBES, body_has_come, client_gone, in_shape, peer_of
 from kosminar.api.sending import send_answer
 from kosminar.core.errors import Code, Complaint
 
@@ -144,7 +144,7 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
         if scope["path"] in PROBES:
             await app(scope, receive, send)
             return
-        place = _Place(admission, lambda: caller_of(scope))
+        place = _Place(admission, lambda: caller_of(scope), client_gone(scope))
         try:
             await place.take()
         except Busy as busy:
@@ -164,7 +164,8 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
 class _Place:
     """One request's place, which it may give up and take again."""
 
-    def __init__(self, admission: Admission, caller: Callable[[], bytes]) -> None:
+    def __init__(self, admission: Admission, caller: Callable[[], bytes], client_gone: asyncio.Event) -> None:
+        self.client_gone = client_gone
         self._admission = admission
         self._caller = caller
         self._held = False

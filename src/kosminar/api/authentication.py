@@ -5,7 +5,6 @@ address are answered 429, and a right one passes all the same (engine/sign_ins.p
 a few seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
 """
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from kosminar.api import tokens
 from kosminar.api.limits import TooManyRequests
 from kosminar.api.operation import Refused
-from kosminar.api.places import aside
+from kosminar.api.places import pause
+from kosminar.api.request import ClientGone
 from kosminar.api.tokens import TokenRefused
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.errors import Code, Complaint
@@ -92,13 +92,20 @@ class Authenticator:
 
 
 async def begin_sign_in(house: "House", peer: str, name: str, secret: str) -> Attempt:
-    """Returns when it is the secret's turn to be looked at. Raises TooManyRequests where too many wait at the address."""
+    """Returns when it is the secret's turn to be looked at.
+
+    Raises TooManyRequests where too many wait at the address. Of a client that hangs up the secret is not looked at, and
+    its turn goes to the next that comes: raises ClientGone.
+    """
     attempt = house.sign_ins.begin(peer, name, secret, now=house.wall())
     if attempt.turn_seconds is None:
         raise TooManyRequests(attempt.wait_seconds)
     if attempt.turn_seconds > 0:
-        async with aside():
-            await asyncio.sleep(attempt.turn_seconds)
+        try:
+            await pause(attempt.turn_seconds)
+        except ClientGone:
+            house.sign_ins.gave_up(peer, attempt)
+            raise
     return attempt
 
 

@@ -39,7 +39,7 @@ from kosminar.api.framing import (
 )
 from kosminar.api.operation import Refused
 from kosminar.api.paths import path_as_sent
-from kosminar.api.request import BODY_HAS_COME, PROBES, in_shape, new_request_id
+from kosminar.api.request import BODY_HAS_COME, CLIENT_GONE, PROBES, in_shape, new_request_id
 from kosminar.api.sending import head_of, send_answer
 from kosminar.core.errors import Code, Complaint, invalid
 
@@ -94,6 +94,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""
         # What comes is no longer read, because what came was no HTTP.
         self._deaf = False
+        self._gone = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -111,6 +112,7 @@ class Connection(HttpToolsProtocol):
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
         self._stop_deadline()
         self._stop_unread()
         super().connection_lost(exc)
@@ -248,6 +250,7 @@ class Connection(HttpToolsProtocol):
             self.url = b"/"
         super().on_headers_complete()
         self.scope["raw_path"] = self._line.target.partition(b"?")[0]
+        self.scope["state"][CLIENT_GONE] = self._gone
         self._body = body
 
     def on_message_complete(self) -> None:

@@ -37,6 +37,8 @@ TakeRoom: TypeAlias = Callable[[int], Awaitable[None]]
 
 # In a request's state, from a server that tells: the last of the body has come.
 BODY_HAS_COME: Final = "body_has_come"
+# In the same place: an event that is set when the client has hung up.
+CLIENT_GONE: Final = "client_gone"
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
@@ -104,6 +106,12 @@ def query_of(scope: Scope) -> dict[str, str]:
 def body_has_come(scope: Scope) -> bool:
     """Whether nobody has to wait for the body, so that no clock need be set. Of most servers nothing is known."""
     return BODY_HAS_COME in scope["state"]
+
+
+def client_gone(scope: Scope) -> asyncio.Event:
+    """Set when the client has hung up; never where the server does not say so."""
+    gone: asyncio.Event = scope["state"].get(CLIENT_GONE) or asyncio.Event()
+    return gone
 
 
 async def read_body(

@@ -9,11 +9,12 @@ for itself. Tested by tests/api/test_sign_in_slow_down.py and tests/api/test_sig
 """
 
 import hashlib
+import heapq
 import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -46,11 +47,12 @@ IPV6_NETWORK_BITS: Final = 64
 class Attempt:
     """A sign-in that has begun. What its secret is, is looked at after `turn_seconds`, and not at all where that is None.
 
-    With `wait_seconds` above 0 it came too early: if its secret is wrong, the answer must not say so.
+    `turn_at` is that instant, None for what does not stand in line. With `wait_seconds` above 0 it came too early: if its secret is wrong, the answer must not say so.
     """
 
     wait_seconds: float
     turn_seconds: float | None
+    turn_at: datetime | None = None
 
 
 class SignIns:
@@ -69,7 +71,8 @@ class SignIns:
         wait_seconds = self.wait_seconds(peer, name, now=now)
         if self._is_lately(self._right, _secret_key(peer, name, secret), now):
             return Attempt(wait_seconds, 0.0)
-        return Attempt(wait_seconds, self._turns.take(address_of(peer), now))
+        turn_at = self._turns.take(address_of(peer), now)
+        return Attempt(wait_seconds, None if turn_at is None else _seconds(now, turn_at), turn_at)
 
     def wait_seconds(self, peer: str, name: str, *, now: datetime) -> float:
         """How long this attempt comes too early; 0 if a wrong secret may be called wrong.
@@ -89,6 +92,11 @@ class SignIns:
         address, key = _keys(peer, name)
         self._names.count(key, now)
         self._addresses.count(address, now)
+
+    def gave_up(self, peer: str, attempt: Attempt) -> None:
+        """The attempt ended before its turn, and its secret was not looked at."""
+        assert attempt.turn_at is not None, "only who waits for a turn gives up"
+        self._turns.free(address_of(peer), attempt.turn_at)
 
     def succeeded(self, peer: str, name: str, secret: str, *, now: datetime) -> None:
         """Forgets the name's failures there. The address's stay: one good secret must not pay for guesses at others."""
@@ -149,29 +157,56 @@ class _Tally:
         return max(0.0, failures.count - forgiven)
 
 
+@dataclass(slots=True)
+class _Line:
+    """Turns follow each other up to `empty_at`, which is later than the last one by as many as may be had at once."""
+
+    empty_at: datetime
+    # Turns before that which were given up, the earliest first.
+    free: list[datetime] = field(default_factory=list)
+
+
 class _Turns:
-    """The line at each address, in which no place is ever skipped: kept as the instant at which it will be empty."""
+    """The line at each address. Each turn has an instant of its own, so that no more are had in a second than may be.
+
+    A turn that is given up goes to the next that comes, unless its instant has passed.
+    """
 
     def __init__(self) -> None:
-        self._empty_at: OrderedDict[Hashable, datetime] = OrderedDict()
+        self._lines: OrderedDict[Hashable, _Line] = OrderedDict()
 
-    def take(self, address: str, now: datetime) -> float | None:
-        """Seconds until the turn of one who joins the line now; None if it is too long to join."""
-        empty_at = max(self._empty_at.get(address, now), now)
-        ahead_seconds = _seconds(now, empty_at)
-        wait_seconds = max(0.0, ahead_seconds + _LOOK_SECONDS - LOOKS_AT_ONCE * _LOOK_SECONDS)
-        if ahead_seconds > TURN_SECONDS_MAX + LOOKS_AT_ONCE * _LOOK_SECONDS:
-            # No line is as long: the machine's clock was set back.
-            empty_at, wait_seconds = now, 0.0
-        elif wait_seconds > TURN_SECONDS_MAX:
-            return None
-        _remember(self._empty_at, address, empty_at + timedelta(seconds=_LOOK_SECONDS))
-        return wait_seconds
+    def take(self, address: str, now: datetime) -> datetime | None:
+        """The turn of one who joins the line now, which may have passed; None if it is too long to join."""
+        line = self._lines.get(address)
+        if line is None or _seconds(now, line.empty_at) > TURN_SECONDS_MAX + LOOKS_AT_ONCE * _LOOK_SECONDS:
+            # None is as long: then the machine's clock was set back.
+            line = _Line(now)
+        if (turn_at := _earliest_free(line, now)) is None:
+            empty_at = max(line.empty_at, now) + timedelta(seconds=_LOOK_SECONDS)
+            turn_at = empty_at - timedelta(seconds=LOOKS_AT_ONCE * _LOOK_SECONDS)
+            if _seconds(now, turn_at) > TURN_SECONDS_MAX:
+                return None
+            line.empty_at = empty_at
+        _remember(self._lines, address, line)
+        return turn_at
+
+    def free(self, address: str, turn_at: datetime) -> None:
+        if address in self._lines:
+            heapq.heappush(self._lines[address].free, turn_at)
 
     def give_back(self, address: str) -> None:
         """A right secret was no guess, so that many clients which start at once do not wait for each other."""
-        if address in self._empty_at:
-            self._empty_at[address] -= timedelta(seconds=_LOOK_SECONDS)
+        if address in self._lines:
+            self._lines[address].empty_at -= timedelta(seconds=_LOOK_SECONDS)
+
+
+def _earliest_free(line: _Line, now: datetime) -> datetime | None:
+    """Taken from the line; those that have passed are dropped."""
+    while line.free:
+        turn_at = heapq.heappop(line.free)
+        if turn_at > now:
+            return turn_at
+    return None
 
 
 def address_of(peer: str) -> str:
