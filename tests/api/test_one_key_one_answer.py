@@ -6,7 +6,7 @@ run would answer something else. Single cases are in test_idempotency.py.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
@@ -19,6 +19,7 @@ from tests.api.brand import Brand, Programme, open_brand, problem, purchase, sig
 from tests.bodies import named, streak, with_target
 from tests.engine.receiver import Received, Receiver, Reply, always
 
+from kosminar.api.admission import Admission
 from kosminar.api.app import OPERATIONS, build_app
 from kosminar.core.access import Level, Resource
 from kosminar.core.endpoint import ENDPOINT_COUNT_MAX
@@ -347,6 +348,30 @@ async def test_repeats_that_wait_in_one_process_hold_no_connections(world: World
     assert len({answer.content for answer in answers}) == 1
 
 
+async def test_repeats_that_wait_hold_no_places_of_other_requests(house, world: World, pool) -> None:
+    """One request works under the key and the others wait for it; there is one place more than it has."""
+    asked = await creating_an_endpoint(world)
+    places = Admission(2, wait_seconds=5, refusal_seconds=0)
+    transport = httpx2.ASGITransport(app=build_app(house, admission=places))
+    under_way = house.meters.requests_under_way._value
+    async with httpx2.AsyncClient(transport=transport, base_url="http://few.test") as http, pool.acquire() as other:
+        few = replace(world, brand=replace(world.brand, http=http))
+        async with other.transaction():
+            await other.execute("LOCK TABLE webhook_endpoint IN EXCLUSIVE MODE")
+            calls = [asyncio.create_task(few.send(asked, "k")) for _ in range(20)]
+            async with asyncio.timeout(20):
+                while under_way.get() < 20 or places.waiting:
+                    await asyncio.sleep(0.01)
+            others = [(await few.brand.call("GET", "/v1/clock")).status_code for _ in range(3)]
+            working = places.working
+
+        answers = await asyncio.gather(*calls)
+
+    assert (others, working) == ([200] * 3, 1)
+    assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
+    assert (places.working, places.waiting) == (0, 0)
+
+
 # ---------------------------------------------------------------- cut off half-way
 
 
@@ -391,6 +416,62 @@ async def test_a_removal_that_was_cut_off_before_all_was_parked_is_finished_by_t
 
     assert (again.status_code, again.json()) == (200, {"state": "removed"})
     assert {row["state"] for row in await pool.fetch("SELECT state FROM delivery")} == {"parked"}
+
+
+async def test_a_change_of_url_that_was_cut_off_is_answered_though_the_name_has_other_addresses_since(
+    world: World, pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked("PATCH", world.endpoint, {"url": f"{world.receiver.url}moved", "state": "active"})
+    await pool.execute(CUT)
+    assert (await world.send(asked, "k")).status_code == 503
+    await pool.execute(MEND)
+    name_server_says(world, monkeypatch, [False] * 2)
+
+    answers = [await world.send(asked, "k", number=n) for n in range(2)]
+
+    assert [(each.status_code, each.json()["url"]) for each in answers] == [(200, asked.body["url"])] * 2
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_of_two_processes_that_found_other_addresses_of_a_name_the_answer_is_what_was_done(
+    world: World, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Both have looked the name up before either has answered; the first to judge decides."""
+    asked = Asked("PATCH", world.endpoint, {"url": f"{world.receiver.url}moved"})
+    both, gates = asyncio.Barrier(3), [asyncio.Event(), asyncio.Event()]
+    name_server_says(world, monkeypatch, [first, not first], gates, both)
+
+    calls = [asyncio.create_task(world.send(asked, "k", number=n)) for n in range(2)]
+    async with asyncio.timeout(20):
+        await both.wait()
+    gates[0].set()
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    gates[1].set()
+    answers = await asyncio.gather(*calls)
+
+    assert [each.status_code for each in answers] == [200 if first else 400] * 2
+    shown = await world.brand.ask("GET", world.endpoint)
+    assert (shown["url"] == asked.body["url"]) is first
+
+
+def name_server_says(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[bool],
+    gates: Sequence[asyncio.Event] = (),
+    asked: asyncio.Barrier | None = None,
+) -> None:
+    """Whether a URL may be reached, of one look-up after the other; gates hold the answers back."""
+    look_ups = iter(range(len(said)))
+
+    async def may_reach(_: str) -> bool:
+        number = next(look_ups)
+        if asked is not None:
+            await asked.wait()
+            await gates[number].wait()
+        return said[number]
+
+    monkeypatch.setattr(world.brand.house.courier, "may_reach", may_reach)
 
 
 async def test_a_recovery_that_was_cut_off_counts_what_it_had_sent_before(world: World, pool) -> None:

@@ -11,13 +11,15 @@ Signing in is no change and belongs to no caller yet, so the token operations ke
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from kosminar.api.answer import Answer
 from kosminar.api.operation import Call, Operation, Refused
+from kosminar.api.places import CURRENT
 from kosminar.api.request import in_shape
 from kosminar.core.bucket import bucket_of_key
 from kosminar.core.decoder import decode, encode
@@ -40,17 +42,39 @@ CONFLICT, SERVER_ERROR = 409, 500
 NOT_KEPT: Final = frozenset({401, 403, 408, 413, 415, 429})
 
 
+class _Turns:
+    """Of one key."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        # Those that have the lock or wait for it: between two of them it is free for a moment.
+        self.count = 0
+
+
 class SameKey:
-    """Requests under one key follow each other within this process, so that those that wait hold no connection.
+    """Requests under one key follow each other within this process; those that wait hold no connection and no place.
 
     Between processes the rows of the key decide.
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[IdempotencyKey, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[IdempotencyKey, _Turns] = WeakValueDictionary()
 
-    def alone(self, key: IdempotencyKey) -> asyncio.Lock:
-        return self._locks.setdefault(key, asyncio.Lock())
+    @asynccontextmanager
+    async def alone(self, key: IdempotencyKey) -> AsyncIterator[None]:
+        """Returns when no other request has the key. Raises Busy."""
+        turns = self._turns.setdefault(key, _Turns())
+        place = CURRENT.get()
+        if place is not None and turns.count > 0:
+            place.give_back()
+        turns.count += 1
+        try:
+            async with turns.lock:
+                if place is not None:
+                    await place.take()
+                yield
+        finally:
+            turns.count -= 1
 
 
 async def answer_once(house: "House", same_key: SameKey, operation: Operation, call: Call) -> Answer:

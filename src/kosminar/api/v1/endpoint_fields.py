@@ -1,6 +1,6 @@
-"""What a call says a webhook endpoint shall be: read strictly, and refused where nothing could ever be delivered."""
+"""What a call says a webhook endpoint shall be, read strictly; and the refusal where nothing could ever be delivered."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from kosminar.api.operation import Call, Refused, refuse_faults
 from kosminar.core.decoder import Fields
@@ -16,14 +16,11 @@ from kosminar.core.errors import invalid
 from kosminar.engine.endpoints import NewEndpoint
 from kosminar.store.webhook_endpoints import EndpointState
 
-if TYPE_CHECKING:
-    from kosminar.engine.house import House
-
 # What its owner may ask for; the others come about by themselves.
 CHOSEN_STATES: Final = (EndpointState.ACTIVE, EndpointState.PAUSED)
 
 
-async def read_new(house: "House", call: Call) -> NewEndpoint:
+async def read_new(call: Call) -> NewEndpoint:
     """The endpoint that a call asks for. Raises Refused."""
     fields = await call.fields()
     new = NewEndpoint(
@@ -34,11 +31,10 @@ async def read_new(house: "House", call: Call) -> NewEndpoint:
         connection_count_max=_connections(fields) or CONNECTION_COUNT_DEFAULT,
     )
     refuse_faults(fields.faults)
-    await _refuse_unreachable(house, new.url)
     return new
 
 
-async def read_changes(house: "House", call: Call) -> tuple[dict[str, Any], EndpointState | None]:
+async def read_changes(call: Call) -> tuple[dict[str, Any], EndpointState | None]:
     """The fields that were given, as the endpoint has them, and the state if one was. Raises Refused."""
     fields = await call.fields()
     changes: dict[str, Any] = {}
@@ -56,14 +52,12 @@ async def read_changes(house: "House", call: Call) -> tuple[dict[str, Any], Endp
     if not changes and state is None and not fields.faults:
         fields.fault("", "must name something to change")
     refuse_faults(fields.faults)
-    if "url" in changes:
-        await _refuse_unreachable(house, changes["url"])
     return changes, state
 
 
-async def _refuse_unreachable(house: "House", url: str) -> None:
-    """Says nothing of the addresses that the name has: they may be our neighbours'."""
-    if not await house.courier.may_reach(url):
+def refuse_unless(*, reachable: bool) -> None:
+    """Says nothing of the addresses that the name has: they may be our neighbours'. Raises Refused."""
+    if not reachable:
         raise Refused(
             invalid(
                 "url",

@@ -13,7 +13,7 @@ from kosminar.api.answer import Answer, native, problem
 from kosminar.api.idempotency import begun, change_once
 from kosminar.api.known import only_known_endpoints, require_customer, require_endpoint
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, path_id, refuse_faults
-from kosminar.api.v1.endpoint_fields import CHOSEN_STATES, read_changes, read_new
+from kosminar.api.v1.endpoint_fields import CHOSEN_STATES, read_changes, read_new, refuse_unless
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
@@ -49,10 +49,11 @@ RETRY_AFTER: Final = {"Retry-After": "15"}
 
 async def create_endpoint(house: House, call: Call) -> Answer:
     """A new endpoint, active from the next change on; its secret is in this answer and in no other."""
-    new = await read_new(house, call)
-    secret = os.urandom(SECRET_BYTES)
+    new = await read_new(call)
+    secret, reachable = os.urandom(SECRET_BYTES), await house.courier.may_reach(new.url)
 
     async def create(connection: Connection) -> Answer:
+        refuse_unless(reachable=reachable)
         try:
             made = await endpoints.create(connection, call.organisation_id, new, secret=secret, wall=house.wall())
         except TooManyEndpoints:
@@ -77,7 +78,9 @@ async def get_endpoint(house: House, call: Call) -> Answer:
 
 async def change_endpoint(house: House, call: Call) -> Answer:
     """Change what is given and nothing else; null clears. Set active, everything that waits is due, and has its days."""
-    changes, state = await read_changes(house, call)
+    changes, state = await read_changes(call)
+    # Looked up before the transaction and judged within: the name may have other addresses when the call is repeated.
+    reachable = "url" not in changes or await house.courier.may_reach(changes["url"])
     now = house.wall()
 
     def changed(endpoint: Endpoint) -> Endpoint:
@@ -88,6 +91,7 @@ async def change_endpoint(house: House, call: Call) -> Answer:
         return endpoint if state is None else replace(endpoint, state=state, reason=None)
 
     async def change(connection: Connection) -> Answer:
+        refuse_unless(reachable=reachable)
         with only_known_endpoints():
             return native(shown(await endpoints.change(connection, *_key(call), changed, wall=now)))
 
