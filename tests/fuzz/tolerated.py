@@ -150,7 +150,7 @@ TOLERATED: Final = (
         RejectedPositiveData,
         r"(POST|PATCH) /v1/webhook-endpoints(/{endpointId})?",
         says(r"^url: names no address that may be reached"),
-        "Decision 109: which addresses may be reached is the operator's setting, and no form of a URL.",
+        "Which addresses may be reached is the operator's setting, and no form of a URL.",
     ),
     Tolerated(
         AcceptedNegativeData,

@@ -3,7 +3,7 @@
 A proxy and this server must read one connection alike, or a request can be hidden inside another. So whatever two
 readers could understand differently is refused: a message has one length, one Host and one form. What a chunked body
 holds besides its content (sizes, extensions, trailers) is counted, limited and dropped; a trailer is never a header.
-Knows no sockets. Field names are in lower case. Reasons: ADR-0031. Tested by tests/api/test_framing.py.
+Knows no sockets. Field names are in lower case. Reasons: ADR-0030. Tested by tests/api/test_framing.py.
 """
 
 import re

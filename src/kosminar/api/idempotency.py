@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on every operation that changes something: one key, one answer (decision 6, ADR-0039).
+"""`Idempotency-Key` on every operation that changes something: one key, one answer (decision 6, ADR-0038).
 
 A key belongs to the caller who used it. The answer that was kept first is the answer: a request that comes to another
 one later has changed nothing. It is kept in the transaction of the change wherever there is one transaction:

@@ -2,7 +2,7 @@
 
 A proxy that keeps a path from the outside must see the path that is routed. So paths are routed as they were sent,
 byte for byte; only what fills a parameter is decoded, after that. A path that a proxy may rewrite (an empty segment, a
-dot segment, an encoded slash) and a target that is no path (`http://...`, `*`) name no operation. Reasons: ADR-0031.
+dot segment, an encoded slash) and a target that is no path (`http://...`, `*`) name no operation. Reasons: ADR-0030.
 Tested by tests/api/test_paths.py.
 """
 

@@ -4,7 +4,7 @@ Owns the way from a request's bytes to checked values, and from values to an ans
 integer is an int, everything else a Decimal, never a float. What PostgreSQL cannot store or two parsers would read
 differently is refused here, so that nothing behind has to think of it. Knows no operation and no error code: a body
 that is no JSON raises, faults in its fields are collected. A long body is decoded in steps, none of which takes long
-(ADR-0033). Hostile bodies: tests/core/test_decoder.py; what a step takes: tests/security/test_hostile_clients.py.
+(ADR-0032). Hostile bodies: tests/core/test_decoder.py; what a step takes: tests/security/test_hostile_clients.py.
 """
 
 from collections.abc import Callable, Generator

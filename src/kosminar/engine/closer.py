@@ -92,7 +92,7 @@ class Closer:
         """Move a test clock forward, due instant by due instant, each committed (decision 34).
 
         To the instant it shows, there is nothing to do but what a call that was cut off has left. Under a key it is
-        judged once: a repeat goes on, also when another call has moved the clock past that instant since (ADR-0039).
+        judged once: a repeat goes on, also when another call has moved the clock past that instant since (ADR-0038).
         Raises NoTestClock, and PeriodEndsFailed when all others are done.
         """
         async with self._alone(organisation_id, wait=True) as connection:

@@ -3,7 +3,7 @@
 A quoted cell may go over several lines. A quote that is never closed, or closed far away by the next stray one, would
 take the lines between with it; so a record over several lines is taken as one only if it is small, complete, none of
 its lines is a record by itself, and no field of ours has a line break: only an attribute, or a column that is passed
-over, goes over several lines. Else its first line is refused and reading goes on with the next (ADR-0040). Reads ahead
+over, goes over several lines. Else its first line is refused and reading goes on with the next (ADR-0039). Reads ahead
 no more than the largest record. Knows neither customers nor activities. Tested by tests/engine/test_csv_lines.py.
 """
 

@@ -3,7 +3,7 @@
 Failures are counted for a name at an address, and for an address over all names, the latter with more patience because
 many clients share one address. After too many, a wrong secret is answered like one that was not looked at. A right one
 passes all the same, since behind a proxy everybody has the address of the guesser: so each secret is looked at, in
-turn, and no more a second of one address than secrets of 256 random bits can bear (ADR-0032). A secret that was right
+turn, and no more a second of one address than secrets of 256 random bits can bear (ADR-0031). A secret that was right
 there lately does not wait for its turn. Nothing is written down: a restart forgets, and several processes count each
 for itself. Tested by tests/api/test_sign_in_slow_down.py and tests/api/test_sign_in_turns.py.
 """

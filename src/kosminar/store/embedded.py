@@ -5,14 +5,13 @@ Three lock files say who does what; the kernel releases them however a process e
 
     users.lock    shared, by every process that uses the server: the last to leave stops it.
     starting.lock exclusive, while someone joins or leaves.
-    server.lock   exclusive, inherited by PostgreSQL's own processes: held as long as one of them lives. Who cannot get it
-                  must not start a server; who gets it knows that none is running, whatever a left-over pid file says.
+    server.lock   exclusive, inherited by PostgreSQL's own processes: held as long as one of them lives. A process that
+                  gets it knows that no server runs, whatever a left-over pid file says.
 
 A killed Kosminar leaves its server running, and the next one adopts it. A killed server is started again by the next
 process that joins, and under one that keeps it alive (`kept_alive`) within a second. One that neither ends nor answers is
-ended (embedded_server.py). Which user, which programs and which folders the server gets is decided in embedded_host.py.
-No path reaches a shell, except quoted in the commands that archive. Every promise here has its test in
-tests/store/test_embedded.py.
+ended (embedded_server.py). embedded_host.py decides about its user, programs and folders. No path reaches a shell,
+except quoted in the commands that archive. Tests: tests/store/test_embedded.py.
 """
 
 import contextlib

@@ -4,7 +4,7 @@ A restore and a failover to a standby that was behind bring back a database from
 knows of. Restored or promoted, PostgreSQL writes on under another timeline, or is another server, or has made the
 tables again. Each connection is compared with what the newest generation says before it is used, and where it differs a
 new one begins: ids jump to numbers that no copy has given, and event ids carry the generation. Reasons, and what is not
-noticed: ADR-0035. Tests: tests/store/test_generations.py, test_restored_ids.py, test_failover.py.
+noticed: ADR-0034. Tests: tests/store/test_generations.py, test_restored_ids.py, test_failover.py.
 """
 
 import logging

@@ -4,7 +4,7 @@ A server whose processes stand still, or whose machine is gone, takes connection
 waits without end: for the answer, and for the server's word that a statement was given up. So here everything ends by
 a deadline, and the connection is cut rather than waited for. `Link.watch` asks every second whether the database
 answers at all. When it has not for a while, all connections are cut, and until it answers again no new one is waited
-for. Connections that take no changes are not kept, so that a pool finds the new primary (ADR-0037, ADR-0038).
+for. Connections that take no changes are not kept, so that a pool finds the new primary (ADR-0036, ADR-0037).
 
 It leans on one internal of asyncpg, whose version is pinned; tests/store/test_link.py notices when that is gone.
 """

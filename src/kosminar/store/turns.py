@@ -2,7 +2,7 @@
 
 Stands here because everything that awaits uses it, from the store up.
 One C call or one function holds the loop until it returns, so work must come in steps that are short themselves.
-Measured by tests/security/test_hostile_clients.py and tests/engine/test_batch_turns.py; reasons: ADR-0033.
+Measured by tests/security/test_hostile_clients.py and tests/engine/test_batch_turns.py; reasons: ADR-0032.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
--- 0004: generations, so that no id names two things after a restore. Reasons: docs/decisions/0035.
+-- 0004: generations, so that no id names two things after a restore. Reasons: docs/decisions/0034.
 
 -- A new generation begins when the database turns out to be a copy of another one, or of an earlier self: after a
 -- restore or a failover. Its number is the microsecond at which it began, counted from 2026-01-01T00:00Z; ids that are
