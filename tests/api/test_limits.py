@@ -11,6 +11,7 @@ from tests.api.wire import request as written
 from kosminar.api import admission, oauth, request
 from kosminar.api.admission import Admission
 from kosminar.api.app import build_app
+from kosminar.api.framing import LINE_BYTES_MAX
 from kosminar.engine.house import House
 
 pytestmark = pytest.mark.asyncio
@@ -228,6 +229,39 @@ async def test_what_is_no_http_is_a_400_in_shape(app, said: bytes, shape: str) -
 
         assert (heard.status, heard.shape, heard.code) == (400, shape, 300004)
         assert (heard.headers["connection"], await line.hear_the_end()) == ("close", b"")
+        await line.hang_up()
+
+
+async def test_the_shape_of_a_refusal_is_not_that_of_the_request_before(app) -> None:
+    async with serving(app) as wire:
+        line = await wire.open(written("GET", "/v1/nothing"))
+        first = await line.hear()
+        await line.say(b"GET  /v3/nothing HTTP/1.1\r\n\r\n")
+        second = await line.hear()
+        await line.hang_up()
+
+    assert (first.shape, second.status, second.shape) == ("problem", 400, "envelope")
+
+
+async def test_the_shape_of_a_refusal_is_that_of_the_whole_target_in_whatever_pieces_it_comes(app) -> None:
+    async with serving(app) as wire:
+        line = await wire.open(b"GET ")
+        await until(lambda: [len(each._head) for each in wire.connections] == [len(b"GET ")])
+        await line.say(b"/v1/nothing HTTP/7.7\r\n\r\n")
+        heard = await line.hear()
+        await line.hang_up()
+
+    assert (heard.status, heard.shape) == (400, "problem")
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5;" + b"e" * LINE_BYTES_MAX])
+async def test_a_request_that_was_answered_before_its_body_broke_off_hears_no_second_answer(app, rest: bytes) -> None:
+    async with serving(app) as wire:
+        line = await wire.open(written("POST", "/v1/activities", "Transfer-Encoding: chunked"))
+        heard = await line.hear()
+        await line.say(rest)
+
+        assert (heard.status, await line.hear_the_end()) == (401, b"")
         await line.hang_up()
 
 

@@ -157,13 +157,13 @@ class Connection(HttpToolsProtocol):
             # Speak HTTP/1.1 on, whatever was offered: the HTTP client of Java offers HTTP/2 with each first request.
             pass
         except BrokenRequest as error:
-            self._refuse_broken(error, piece)
+            self._refuse_broken(error)
             return b""
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, Refused):
                 self._refuse(error.__context__, self.url)
             else:
-                self._refuse_broken(error.__context__ or error, piece)
+                self._refuse_broken(error.__context__ or error)
             return b""
         if self._line is not None:
             del self._head[: 1 - len(HEAD_END)]
@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
             self._end_head()
         elif self._head_bytes >= self.limits.header_bytes_max:
             most = f"The request line and headers must not be longer than {self.limits.header_bytes_max} bytes."
-            self._refuse(_too_long(most, status=431), self.url or _target(piece))
+            self._refuse(_too_long(most, status=431), self.url or _target(self._head))
         return data[len(piece) :]
 
     def _head_piece(self, data: bytes) -> bytes:
@@ -199,7 +199,7 @@ class Connection(HttpToolsProtocol):
         try:
             content, rest = body.read(data)
         except BrokenRequest as error:
-            self._refuse_broken(error, data)
+            self._refuse_broken(error)
             return b""
         except TooMuchFraming:
             too_much = (
@@ -220,7 +220,7 @@ class Connection(HttpToolsProtocol):
         return rest
 
     def _end_request(self) -> None:
-        self._body = None
+        self._body, self.url = None, b""
         self.parser = httptools.HttpRequestParser(self)
         self.scope["state"][BODY_HAS_COME] = True
         super().on_message_complete()
@@ -279,14 +279,18 @@ class Connection(HttpToolsProtocol):
     def _is_working(self) -> bool:
         return self._working is not None and not self._working.response_complete
 
-    def _refuse_broken(self, error: BaseException, piece: bytes) -> None:
+    def _refuse_broken(self, error: BaseException) -> None:
         LOG.debug("broken_http", error=str(error))
         message = str(error) if isinstance(error, BrokenRequest) else "This is no HTTP/1.1 request"
-        self._refuse(Refused(invalid("", message)), self.url or _target(piece))
+        self._refuse(Refused(invalid("", message)), self.url or _target(self._head))
 
     def _refuse(self, refused: Refused, target: bytes) -> None:
         """Answers what is no request, as the last thing said on this connection."""
         self._deaf = True
+        if self._body is not None and self.cycle.response_complete:
+            # Of a body whose request was answered: another answer would be taken for the one to the next request.
+            self._end()
+            return
         working = self._working
         if working is not None and self._is_working() and (working is not self.cycle or not working.more_body):
             # A request before this one still has an answer to come, which this must not be taken for.
@@ -396,10 +400,10 @@ def _too_long(message: str, *, status: int) -> Refused:
     return Refused(Complaint.of(Code.REQUEST_TOO_LARGE, message), status=status)
 
 
-def _target(beginning: bytes) -> bytes:
+def _target(beginning: bytes | bytearray) -> bytes:
     """The target of a request whose first line could not be read to its end."""
     found = re.match(rb"[A-Z]+ ([^ ]*)", beginning)
-    return found[1] if found else b""
+    return bytes(found[1]) if found else b""
 
 
 def _for_probes(app: ASGI3Application) -> ASGI3Application:
