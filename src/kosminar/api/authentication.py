@@ -1,6 +1,6 @@
 """Who sends a request: Basic credentials or an access token, exactly one of them (decision 30).
 
-Whatever is wrong answers alike, so that nobody learns which usernames exist; too many wrong secrets of a name at an
+Every failure gets the same answer, so that usernames cannot be probed; too many wrong secrets of a name at an
 address are answered 429, and a right one passes all the same (engine/sign_ins.py). What was verified is remembered for
 a few seconds under its hash; therefore a revoked client keeps its access for as long, and no longer.
 """

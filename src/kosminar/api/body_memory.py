@@ -2,7 +2,7 @@
 
 A body is held from its first byte to its request's answer. Where there is no room a request waits, without a place that
 others could use and without its body being read; after a while it is turned away. Short bodies need no room, because
-connections are counted: nobody is kept out of a token or an enrolment by those who send megabytes. The share of a client
+connections are counted: clients that send megabytes keep no other client from a token or an enrolment. The share of a client
 keeps room for the others, and so does the order: who waits for room of its own share is passed over, who waits for any
 room at all is not. Reasons: ADR-0033. Tested by tests/api/test_body_memory.py.
 """

@@ -1,7 +1,7 @@
 """Readiness: whether changes can be saved just now, found out by a write that leaves nothing.
 
 The probe asks for no credentials, and each write waits for the disk: so a process makes one a second at most, and
-whoever asks meanwhile hears what came of it.
+callers that ask meanwhile get its result.
 """
 
 import asyncio

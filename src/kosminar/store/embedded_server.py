@@ -1,6 +1,6 @@
 """The embedded server as its files, its socket and its processes show it: whether it lives and answers, and how it is ended.
 
-Whoever calls this holds starting.lock, except for `dead`. A server is ended in steps, each for a bounded time: its crash
+The caller holds starting.lock, except for `dead`. A server is ended in steps, each for a bounded time: its crash
 recovery is waited for, then a fast shutdown, an immediate one, and SIGKILL for what is left. PostgreSQL 18 has to be
 helped so: asked for a fast shutdown while it recovers from the crash of one of its processes, it ends the recovery and
 then waits for ever for processes that it never asked to end (its postmaster.pid stays on `stopping`). A step is left early
@@ -35,7 +35,7 @@ PORT = 5432
 POLL_SECONDS = 0.02
 
 KNOCK_SECONDS = 0.1
-"""Between two questions to a server that takes nobody in: each writes a line to its log."""
+"""Between two questions to a server that lets no connection in: each writes a line to its log."""
 
 RECOVERY_SECONDS_MAX = 60
 """A recovery from the crash of one process reads at most max_wal_size; one that takes longer is taken up at the next start."""
@@ -84,7 +84,7 @@ of the two other locks open as well, which are not inherited."""
 
 
 class Greeting(Enum):
-    """What somebody who enters meets."""
+    """What a new connection meets."""
 
     WELCOME = auto()
     """Let in, or refused for good."""
@@ -131,7 +131,7 @@ class EmbeddedServer:
         return bool(_activity(self.pid_file()[:1]))
 
     def greeting(self) -> Greeting:
-        """How the server receives somebody who enters now. Raises FileNotFoundError if there is no socket."""
+        """How the server receives a connection now. Raises FileNotFoundError if there is no socket."""
         folder = self.socket_folder()
         return Greeting.NOT_NOW if folder is None else knock(folder)
 
@@ -226,7 +226,7 @@ def _activity(root: list[str]) -> list[tuple[int, str, int]]:
 
 
 def knock(folder: Path) -> Greeting:
-    """How the server of the socket in a folder receives somebody. Raises FileNotFoundError if there is no socket."""
+    """How the server of the socket in a folder receives a connection. Raises FileNotFoundError if there is no socket."""
     try:
         with socket.socket(socket.AF_UNIX) as visitor:
             visitor.settimeout(ANSWER_SECONDS)

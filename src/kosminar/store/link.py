@@ -1,4 +1,4 @@
-"""The link to the database: where it is, and how nobody waits for one that has stopped answering.
+"""The link to the database: where it is, and deadlines for one that has stopped answering.
 
 A server whose processes stand still, or whose machine is gone, takes connections and never answers. The driver then
 waits without end: for the answer, and for the server's word that a statement was given up. So here everything ends by
@@ -100,7 +100,7 @@ class Link:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """While this lasts, nobody waits much longer than SILENCE_SECONDS for a database that does not answer."""
+        """While this lasts, no caller waits much longer than SILENCE_SECONDS for a database that does not answer."""
         watch = asyncio.create_task(self.watch())
         try:
             yield
@@ -132,7 +132,7 @@ class Link:
                 self._pulse.terminate()
 
     async def _ask(self) -> bool:
-        """Whether the database said something, if only that it takes no connections: then nobody waits for it."""
+        """Whether the database said something, if only that it takes no connections: then no caller waits for it."""
         try:
             pulse = await self._find_pulse()
             try:
@@ -144,7 +144,7 @@ class Link:
                 raise
         except TimeoutError:
             return False
-        except Exception:  # noqa: BLE001  # Whoever works with the database meets it too, and says so.
+        except Exception:  # noqa: BLE001  # Callers that use the database meet it too, and report it.
             return not self._silent
         return True
 

@@ -1,7 +1,7 @@
 """What a batch changed, written by one statement, or by several where there is very much of it.
 
 One round trip instead of one for each table: at a few requests a batch that is most of what saving costs. What one
-statement is given is encoded in one go, in which nobody is answered, so a large batch is given in parts. The rows of
+statement is given is encoded in one go, in which no request is answered, so a large batch is given in parts. The rows of
 each table are made by the module that reads them; rewards and notifications, which few batches have and which are
 checked by what went in, are saved by their own.
 """

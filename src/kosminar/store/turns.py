@@ -15,7 +15,7 @@ from kosminar.core.decoder import Steps
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-# Of a turn, before the next step gives way. Steps take up to four times as long, and nobody is to wait for 50 ms; giving
+# Of a turn, before the next step gives way. Steps take up to four times as long, and no request is to wait for 50 ms; giving
 # way takes some ten microseconds where nothing else is to be done.
 TURN_SECONDS: Final = 0.005
 

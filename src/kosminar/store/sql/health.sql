@@ -10,7 +10,7 @@ SELECT current_setting('server_version_num')::integer / 10000 AS server_version,
 
 -- find_hindrance
 -- Why nothing may be written here. To try it, a write that leaves nothing behind: a message in the write-ahead log that
--- nobody reads, and a commit that waits for the disk, and for a synchronous standby, as every other does.
+-- no process reads, and a commit that waits for the disk, and for a synchronous standby, as every other does.
 SELECT pg_is_in_recovery() AS in_recovery,
        current_setting('transaction_read_only')::boolean AS read_only,
        CASE WHEN :writing AND NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean
