@@ -2,14 +2,14 @@
 
 A quoted cell may go over several lines. A quote that is never closed, or closed far away by the next stray one, would
 take the lines between with it; so a record over several lines is taken as one only if it is small, complete, none of
-its lines is a record by itself, and no field of ours has a line break: only an attribute, or a column that is passed
-over, goes over several lines. Else its first line is refused and reading goes on with the next (ADR-0039). Reads ahead
-no more than the largest record. Knows neither customers nor activities. Tested by tests/engine/test_csv_lines.py.
+its lines is a record by itself, and only prose has a line break: a name, an attribute, or a column that is passed over.
+Else its first line is refused and reading goes on with the next (ADR-0039). Reads ahead no more than the largest
+record. Knows neither customers nor activities. Tested by tests/engine/test_csv_lines.py.
 """
 
 import csv
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -106,12 +106,15 @@ class Lines:
         *,
         attributes: bool,
         plausible: Callable[[Fields], bool],
+        prose: Collection[str] = (),
     ) -> None:
         self._path = path
         self._fields = fields
         self._mapping = mapping
         self._attributes = attributes
         self._plausible = plausible
+        # Fields that people write freely, over several lines if they like.
+        self._prose = prose
         self.position = 0
 
     def __iter__(self) -> Iterator[Line]:
@@ -160,8 +163,9 @@ class Lines:
         opens = f"opens a quote that is closed on line {number + len(texts) - 1}"
         if len(cells) != len(header):
             return f"{opens}, with {len(cells)} cells where the header has {len(header)}; each line is read by itself"
+        one_line = set(self._fields) - set(self._prose)
         cells_by_name = zip(header, cells, strict=True)
-        broken = next((name for name, cell in cells_by_name if name in self._fields and "\n" in cell), None)
+        broken = next((name for name, cell in cells_by_name if name in one_line and "\n" in cell), None)
         if broken is not None:
             return f"{opens}, but {broken} has no line break; each line is read by itself"
         # In the first cell, what closes the quote always looks like a record: nothing stands before it. There the line

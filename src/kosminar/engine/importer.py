@@ -40,7 +40,8 @@ CHUNKS_UNDER_WAY: Final = 4
 HASH_BLOCK_BYTES: Final = 1 << 20
 
 ACTIVITY_FIELDS: Final = ("id", "customerId", "type", "occurredAt")
-CUSTOMER_FIELDS: Final = ("customerId", "externalId", "mobile", "email", "firstName", "lastName")
+NAMES: Final = ("firstName", "lastName")
+CUSTOMER_FIELDS: Final = ("customerId", "externalId", "mobile", "email", *NAMES)
 
 
 class LineStatus(StrEnum):
@@ -99,7 +100,7 @@ async def import_customers(
     house: House, organisation_id: int, path: Path, mapping: Mapping[str, str]
 ) -> AsyncIterator[tuple[LineResult, int]]:
     """The result of every line, in order, with the bytes of the file read so far."""
-    lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False, plausible=_may_be_customer)
+    lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False, plausible=_may_be_customer, prose=NAMES)
 
     async def work(chunk: Sequence[Line]) -> list[LineResult]:
         now = await registration.instant(house.pool, organisation_id, wall=house.wall())
