@@ -4,7 +4,7 @@ The house is the real one with its API and its courier, in this process: to star
 take most of the time.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -153,10 +153,12 @@ class Credentials:
 
 
 @asynccontextmanager
-async def open_shop(url: str, credentials: Credentials) -> AsyncIterator[Shop]:
+async def open_shop(
+    url: str, credentials: Credentials, *, wall: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Shop]:
     """The house on that database, as `serve` opens it."""
     settings = Settings.read({}, {"webhook_networks": "127.0.0.0/8"})
-    async with open_house(settings, url) as house:
+    async with open_house(settings, url, wall=wall) as house:
         auth = (credentials.username, credentials.password)
         transport = httpx2.ASGITransport(app=build_app(house))
         async with httpx2.AsyncClient(transport=transport, base_url="http://shop.test", auth=auth) as http:
