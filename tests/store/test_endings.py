@@ -47,7 +47,10 @@ def test_a_signal_among_answers_of_the_database_ends_the_process_in_order(
         with busy(database_url, loop) as process:
             time.sleep(random.random() / 10)  # Any moment will do.
             process.send_signal(number)
-            said, complaints = process.communicate(timeout=DEADLINE_SECONDS)
+            try:
+                said, complaints = process.communicate(timeout=DEADLINE_SECONDS)
+            finally:
+                process.kill()  # One that hangs would be waited for without end.
 
         assert (said, process.returncode) == ("left in order\n", 128 + number), complaints
 
