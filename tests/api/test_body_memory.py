@@ -1,4 +1,4 @@
-"""Bodies take room in memory that is bounded in sum and for each client, and honest clients are served beside hostile ones."""
+"""Memory for bodies is bounded in sum and for each client; honest clients are served while hostile ones wait."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The names of everything that a brand can be told of, as published, and those that are ours; and the envelope.
+"""The names of all notifications, as published and our own, and the envelope in which they are sent.
 
 The names of [reference 2.17], `milestoneCustomerUnEnrolment` (decision 29), and the hand-over of rewards. Two names
 speak of unified groups and one of a level taken back by a return: they may be subscribed to, and nothing sends them as

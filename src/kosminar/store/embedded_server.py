@@ -136,7 +136,7 @@ class EmbeddedServer:
         return Greeting.NOT_NOW if folder is None else knock(folder)
 
     def request_stop(self, mode: str) -> None:
-        # Through pg_ctl and as the server's user: a number in a file that is not root's never tells root whom to signal.
+        # Through pg_ctl and as the server's user: a number in a file that is not root's must not name a process for root.
         self.user.run(self.binaries / "pg_ctl", "stop", "-W", "-D", self.cluster, "-m", mode)
 
     def end(self) -> bool:
