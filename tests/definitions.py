@@ -1,7 +1,6 @@
 """Definitions for tests: the smallest that nothing is wrong with, and what a test wants otherwise."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,8 +17,8 @@ from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
 
-POINTS = PromisedReward(RewardKind.POINTS, Decimal("100.000"), Allocation.IMMEDIATE)
-POINTS_AT_PERIOD_END = PromisedReward(RewardKind.POINTS, Decimal("100.000"), Allocation.PERIOD_END)
+POINTS = PromisedReward(RewardKind.POINTS, 100_000, Allocation.IMMEDIATE)
+POINTS_AT_PERIOD_END = PromisedReward(RewardKind.POINTS, 100_000, Allocation.PERIOD_END)
 
 
 def month(number: int) -> datetime:
@@ -49,7 +48,7 @@ def build_target(**overrides: Any) -> DefinedTarget:
         "measure": build_measure(),
         "enrolment_method": EnrolmentMethod.IMPORT,
         "expression_json": '{"arity":"literal","value":"true","type":"boolean:primitive"}',
-        "values": (Decimal("250.000"),),
+        "values": (250_000,),
         "rewards": (),
     }
     return DefinedTarget(**{**fields, **overrides})

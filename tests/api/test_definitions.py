@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,8 +44,8 @@ def test_a_milestone_is_read_with_its_defaults() -> None:
     assert [period.span.name for period in definition.periods] == ["Cycle_1", "Cycle_2", "Cycle_3"]
     assert definition.target.measure == Measure(Entity.TRANSACTION, MeasureType.SALES, "TransactionAdd", None)
     assert definition.target.expression_json == ALWAYS_TRUE
-    assert definition.target.values == (Decimal("250.000"),)
-    assert definition.target.rewards == (PromisedReward(RewardKind.POINTS, Decimal("100.000"), Allocation.PERIOD_END),)
+    assert definition.target.values == (250_000,)
+    assert definition.target.rewards == (PromisedReward(RewardKind.POINTS, 100_000, Allocation.PERIOD_END),)
 
 
 def test_a_streak_is_read_with_its_defaults() -> None:

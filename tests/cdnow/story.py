@@ -12,6 +12,7 @@ from tests.cdnow import scenario
 from tests.cdnow.purchases import Purchase, customer_ids
 
 from kosminar.api.compat.definitions import read_definition
+from kosminar.core.amount import thousandths_of
 from kosminar.core.customer import NewCustomer
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.decoder import Fields
@@ -110,7 +111,7 @@ class Story:
         group_id, target_id = self.targets[step.programme]
         command: Enrol | UnEnrol = UnEnrol()
         if isinstance(step, scenario.Enrol):
-            balance = None if step.initial_balance is None else Decimal(step.initial_balance).quantize(Decimal("0.001"))
+            balance = None if step.initial_balance is None else thousandths_of(Decimal(step.initial_balance))
             command = Enrol(None, balance, bool(step.reset))
         change = EnrolmentChange(group_id, target_id, command, "story")
         outcome = await self.house.writer.submit_one(Request(self.organisation_id, step.customer_id, change))

@@ -58,9 +58,9 @@ def build_target(**overrides: object) -> Target:
             "description": None,
             "measure": Measure(Entity.TRANSACTION, MeasureType.SALES, "transaction", None),
             "enrolment_method": EnrolmentMethod.IMPORT,
-            "values": (Decimal("100.000"),) * period_count,
+            "values": (100_000,) * period_count,
             "rewards": (
-                RewardDefinition(1, RewardKind.POINTS, Decimal("10.000"), Allocation.IMMEDIATE),
+                RewardDefinition(1, RewardKind.POINTS, 10_000, Allocation.IMMEDIATE),
                 RewardDefinition(2, RewardKind.COUPON, "TEN", Allocation.PERIOD_END),
             ),
             **overrides,
@@ -73,7 +73,7 @@ def build_streak(*, levels: tuple[int, ...] = (2, 3), continuous: bool = True, *
     target = build_target(
         period_count=10,
         measure=Measure(Entity.TRANSACTION, MeasureType.COUNT, "transaction", None),
-        values=(Decimal("1.000"),) * 10,
+        values=(1_000,) * 10,
         rewards=(),
     )
     return build_programme(

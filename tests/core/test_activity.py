@@ -7,6 +7,7 @@ import pytest
 from tests.core.builders import day
 
 from kosminar.core.activity import FUTURE_TOLERANCE, Activity
+from kosminar.core.amount import ONE
 from kosminar.core.measure import Entity, Measure, MeasureType
 
 
@@ -48,9 +49,9 @@ def test_exactly_five_minutes_ahead_is_not_the_future() -> None:
 @pytest.mark.parametrize(
     ("value", "amount"),
     [
-        (Decimal("12.3455"), Decimal("12.346")),
-        ("12.5", Decimal("12.500")),
-        (0, Decimal("0.000")),
+        (Decimal("12.3455"), 12_346),
+        ("12.5", 12_500),
+        (0, 0),
         (Decimal(-1), None),
         ("1_000", None),
         (True, None),
@@ -58,13 +59,13 @@ def test_exactly_five_minutes_ahead_is_not_the_future() -> None:
         (Decimal("1E+12"), None),
     ],
 )
-def test_a_sum_takes_amounts_and_nothing_else(value: object, amount: Decimal | None) -> None:
+def test_a_sum_takes_amounts_and_nothing_else(value: object, amount: int | None) -> None:
     measure = Measure(Entity.EVENT, MeasureType.EVENT_ATTRIBUTE, "run", "minutes")
 
     assert measure.of(build(attributes={"minutes": value})) == amount
 
 
 def test_a_measure_hears_its_own_type_only() -> None:
-    assert Measure(Entity.EVENT, MeasureType.COUNT, "run", None).of(build()) == 1
+    assert Measure(Entity.EVENT, MeasureType.COUNT, "run", None).of(build()) == ONE
     assert Measure(Entity.EVENT, MeasureType.COUNT, "walk", None).of(build()) is None
-    assert Measure(Entity.TRANSACTION, MeasureType.COUNT, "x", None).of(build(type="transaction")) == 1
+    assert Measure(Entity.TRANSACTION, MeasureType.COUNT, "x", None).of(build(type="transaction")) == ONE

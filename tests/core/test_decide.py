@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.builders import Customer, build_programme, build_streak, build_target
 
+from kosminar.core import decide
+from kosminar.core.amount import AMOUNT_LIMIT, VALUE_LIMIT, text_of
 from kosminar.core.decide import Decision, Verdict
 from kosminar.core.errors import Code
 from kosminar.core.fact import FactName
@@ -52,7 +54,7 @@ def test_twice_in_is_an_error_and_twice_out_a_warning() -> None:
 
 
 def test_a_streak_ignores_period_and_balance_with_warnings() -> None:
-    decision = Customer(build_streak()).enrol(3, period_name="Cycle_9", initial_balance=5)
+    decision = Customer(build_streak()).enrol(3, period_name="Cycle_9", initial_balance=5_000)
 
     assert decision.warnings == (Code.PERIOD_NAME_IGNORED, Code.INITIAL_BALANCE_IGNORED)
     assert decision.facts[0].period_number == 3
@@ -124,6 +126,34 @@ def test_nothing_counts_in_a_deactivated_programme() -> None:
     ana.programme = build_programme(deactivated_at=ana.programme.periods[0].starts_at + timedelta(hours=12))
 
     assert ana.buy(1.4, at=1.6).verdict is Verdict.NOT_COUNTED
+
+
+def test_an_activity_that_would_take_a_value_to_its_limit_counts_for_nothing() -> None:
+    largest = AMOUNT_LIMIT - 1
+    full, room = divmod(VALUE_LIMIT - 1, largest)
+    ana = automatic()
+    for _ in range(full):
+        ana.buy(1.5, text_of(largest))
+    before = ana.standing
+
+    over = ana.buy(1.5, text_of(room + 1))
+    assert (over.verdict, over.facts, ana.standing) == (Verdict.NOT_COUNTED, (), before)
+    assert ana.buy(1.5, text_of(room)).verdict is Verdict.COUNTED
+    assert ana.standing.progress_in(ana.programme.period(1)).value == VALUE_LIMIT - 1
+    assert ana.buy(1.5, "0").verdict is Verdict.COUNTED
+    assert ana.buy(1.5, "0.001").verdict is Verdict.NOT_COUNTED
+    assert ana.buy(2.5, "0.001").verdict is Verdict.COUNTED
+
+
+def test_an_activity_that_would_pass_the_limit_does_not_enrol(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One amount alone comes nowhere near the limit, so it is brought near here.
+    monkeypatch.setattr(decide, "VALUE_LIMIT", 100_000)
+    ana, ben = automatic(), automatic()
+
+    assert ana.buy(1.5, "100").facts == ()
+    assert ana.standing.stretches == ()
+    assert ben.buy(1.5, "99.999").verdict is Verdict.COUNTED
+    assert ben.standing.enrolled
 
 
 def test_a_refusal_changes_nothing_not_even_what_fell_due() -> None:

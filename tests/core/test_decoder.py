@@ -189,11 +189,11 @@ def test_fields_read_what_was_sent() -> None:
     assert body.boolean("nothing", default=True) is True
     assert body.whole_number("count", minimum=3, maximum=3) == 3
     assert body.digits("customerId") == 42
-    assert body.amount("value") == Decimal("12.500")
+    assert body.thousandths("value") == 12_500
     assert body.instant("startDate", PARIS) == datetime(2031, 8, 31, 22, tzinfo=UTC)
     assert body.end_after("endDate", PARIS) == datetime(2031, 9, 7, 22, tzinfo=UTC)
     assert [each.text("refCode", max_length=9) for each in body.items("periods", max_count=1, min_count=1)] == ["W1"]
-    assert body.inner("attributes").optional_amount("n") == Decimal("1.500")
+    assert body.inner("attributes").optional_thousandths("n") == 1_500
     assert body.faults == []
 
 
@@ -204,7 +204,7 @@ def test_what_is_absent_or_null_is_none() -> None:
         assert body.optional_text(name, max_length=9) is None
         assert body.optional_whole_number(name, minimum=0, maximum=9) is None
         assert body.optional_digits(name) is None
-        assert body.optional_amount(name) is None
+        assert body.optional_thousandths(name) is None
         assert body.optional_instant(name, PARIS) is None
         assert body.optional_end_after(name, PARIS) is None
         assert body.items(name, max_count=9) == []
@@ -234,11 +234,11 @@ def test_every_fault_names_its_path_and_rule() -> None:
     body.boolean("active", default=True)
     body.whole_number("count", minimum=1, maximum=9)
     body.digits("customerId")
-    body.amount("value")
+    body.thousandths("value")
     first, third = body.items("periods", max_count=3)
     first.instant("startDate", PARIS)
     first.end_after("endDate", PARIS)
-    third.inner("reward").amount("value")
+    third.inner("reward").thousandths("value")
     third.fault("refCode", "must differ from periods[0].refCode")
     body.items("targets", max_count=1)
     body.items("streaks", min_count=1, max_count=10)

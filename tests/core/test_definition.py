@@ -1,7 +1,6 @@
 """Every rule about a definition: both sides of its limit, the code, and the path that the complaint names."""
 
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 from tests.definitions import (
@@ -16,6 +15,7 @@ from tests.definitions import (
     month,
 )
 
+from kosminar.core.amount import thousandths_of
 from kosminar.core.definition import (
     DefinedLevel,
     DefinedPeriod,
@@ -33,8 +33,8 @@ from kosminar.core.programme import TrackingType
 from kosminar.core.reward import Allocation, RewardKind
 
 
-def values(*written: str) -> tuple[Decimal, ...]:
-    return tuple(map(Decimal, written))
+def values(*written: str) -> tuple[int, ...]:
+    return tuple(map(thousandths_of, written))
 
 
 def with_target(**overrides: object) -> Definition:
@@ -56,7 +56,7 @@ def custom(value: str) -> PromisedReward:
 
 
 def points(value: str) -> PromisedReward:
-    return PromisedReward(RewardKind.POINTS, Decimal(value), Allocation.IMMEDIATE)
+    return PromisedReward(RewardKind.POINTS, thousandths_of(value), Allocation.IMMEDIATE)
 
 
 EVENT = {"entity": Entity.EVENT, "type": MeasureType.COUNT, "event_name": "lapDone"}
@@ -218,8 +218,8 @@ def test_disordered_periods_are_told_and_the_group_still_compared_with_the_earli
 
 
 def test_one_value_serves_all_periods() -> None:
-    assert build_target(values=values("5")).value_of(3) == Decimal(5)
-    assert build_target(values=values("5", "6", "7")).value_of(3) == Decimal(7)
+    assert build_target(values=values("5")).value_of(3) == 5_000
+    assert build_target(values=values("5", "6", "7")).value_of(3) == 7_000
 
 
 def test_names_that_differ_in_case_only_are_one_name() -> None:

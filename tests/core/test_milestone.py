@@ -1,7 +1,5 @@
 """What a milestone's period end gives, and what leaving early loses."""
 
-from decimal import Decimal
-
 from tests.core.builders import Customer, build_programme, day
 
 from kosminar.core.fact import FactName
@@ -109,7 +107,7 @@ def test_a_replaced_balance_withdraws_the_achievement_and_never_pays_twice() -> 
     ana.enrol(1)
     ana.buy(1.5)
     ana.un_enrol(1.6)
-    ana.enrol(1.7, initial_balance=Decimal("0.000"))
+    ana.enrol(1.7, initial_balance=0)
 
     assert ana.standing.progress[1, 1].achieved_at is None
     ana.buy(1.8)
@@ -120,7 +118,7 @@ def test_a_replaced_balance_withdraws_the_achievement_and_never_pays_twice() -> 
 
 def test_a_balance_alone_never_achieves_but_the_next_counted_activity_does() -> None:
     ana = Customer(build_programme())
-    ana.enrol(1, initial_balance=Decimal("150.000"))
+    ana.enrol(1, initial_balance=150_000)
     assert ana.standing.progress[1, 1].achieved_at is None
 
     ana.buy(1.5, "0")

@@ -37,7 +37,7 @@ def test_a_period_that_ended_unmet_breaks_at_once_and_is_reported_when_due() -> 
     assert count(ana, 3 - 1e-9) == 1
     assert count(ana, 3) == 0
     assert ana.wait(5 - 1e-9) == []
-    assert [(f.name, f.period_number, f.value) for f in ana.wait(5)] == [(FactName.STREAK_BROKEN, 2, 1)]
+    assert [(f.name, f.period_number, f.value) for f in ana.wait(5)] == [(FactName.STREAK_BROKEN, 2, 1_000)]
     assert ana.wait(9) == []
 
 

@@ -9,6 +9,7 @@ import asyncpg
 from tests.definitions import POINTS, build_definition, build_levels, build_periods, build_streak, build_target
 
 from kosminar.core.activity import Activity
+from kosminar.core.amount import thousandths_of
 from kosminar.core.customer import NewCustomer
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.definition import DefinedLevel, Definition, PromisedReward
@@ -24,7 +25,7 @@ BEFORE = datetime(2030, 12, 15, tzinfo=UTC)
 
 
 def milestone(name: str, *rewards: PromisedReward, months: int = 3, target: str = "100", offset_days: int = 0):
-    values = (Decimal(target).quantize(Decimal("0.001")),) * months
+    values = (thousandths_of(target),) * months
     return build_definition(
         name=name,
         periods=build_periods(months),
@@ -34,7 +35,7 @@ def milestone(name: str, *rewards: PromisedReward, months: int = 3, target: str 
 
 
 def streak(name: str, *counts: int, months: int = 12, target: str = "100", offset_days: int = 0):
-    values = (Decimal(target).quantize(Decimal("0.001")),) * months
+    values = (thousandths_of(target),) * months
     return build_streak(
         name=name,
         periods=build_periods(months),

@@ -48,7 +48,7 @@ async def live(house: House, name: str, customer_ids: Sequence[int] = CUSTOMER_I
     brand = await found(house.pool, name, definitions, customer_ids=customer_ids)
     await register(house.pool, brand.organisation_id, [CONTACT], month(1) - timedelta(days=20))
     submit, advance = house.writer.submit, house.closer.advance
-    options = Enrol(period_name="Cycle_1", initial_balance=Decimal("0.000"))
+    options = Enrol(period_name="Cycle_1", initial_balance=0)
     await submit(
         brand.enrol(customer_id, name, options if name == "At the end" else None)
         for customer_id in customer_ids

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from itertools import count, islice
 from random import Random
 from typing import Any
@@ -112,7 +111,7 @@ def definitions() -> list[Any]:
     by_itself = build_target(
         name="By itself",
         rewards=(COUPON_AT_PERIOD_END,),
-        values=(Decimal("100.000"),) * 4,
+        values=(100_000,) * 4,
         enrolment_method=EnrolmentMethod.TRANSACTION,
     )
     return [
@@ -153,7 +152,7 @@ def act(random: Random, at: datetime, customer_count: int) -> tuple[str, int, st
     one, name = random.randrange(customer_count), random.choice(NAMES)
     what = random.choices(("enrol", "un_enrol", "buy"), weights=(8, 1, 10) if at == BEFORE else (4, 1, 10))[0]
     if what == "enrol":
-        balance = random.choice((None, None, Decimal("0.000"), Decimal("150.000")))
+        balance = random.choice((None, None, 0, 150_000))
         return what, one, name, Enrol(initial_balance=balance)
     bought_at = at - random.choice((timedelta(), timedelta(), DAY, 2 * DAY))
     return what, one, name, (f"a{random.getrandbits(64)}", bought_at, random.choice(("40", "100", "250")))

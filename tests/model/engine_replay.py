@@ -1,13 +1,12 @@
 """Replays a history of the slow model through the real core, the way the engine's batches do, without a database."""
 
 from datetime import datetime
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tests.model import slow_model as model
 
 from kosminar.core.activity import Activity
-from kosminar.core.amount import round_amount
+from kosminar.core.amount import decimal_of, thousandths_of
 from kosminar.core.decide import Enrol, UnEnrol, Verdict, decide, settle
 from kosminar.core.errors import Code
 from kosminar.core.fact import FactName
@@ -36,7 +35,7 @@ def programme_of(world: model.ModelProgramme) -> Programme:
             description=None,
             measure=Measure(Entity(world.entity), MeasureType(world.measure), event, world.attribute),
             enrolment_method=EnrolmentMethod.TRANSACTION if world.automatic else EnrolmentMethod.IMPORT,
-            values=tuple(round_amount(Decimal(p.target_value)) for p in world.periods),
+            values=tuple(thousandths_of(p.target_value) for p in world.periods),
             rewards=rewards,
         ),
         levels=tuple(
@@ -50,7 +49,9 @@ def programme_of(world: model.ModelProgramme) -> Programme:
 
 
 def _reward(reward: model.ModelReward) -> RewardDefinition:
-    return RewardDefinition(reward.definition_id, RewardKind(reward.kind), reward.value, Allocation(reward.allocation))
+    kind = RewardKind(reward.kind)
+    value = thousandths_of(reward.value) if kind is RewardKind.POINTS else reward.value
+    return RewardDefinition(reward.definition_id, kind, value, Allocation(reward.allocation))
 
 
 class Replay:
@@ -76,7 +77,7 @@ class Replay:
             case model.Act():
                 self.answers.append(self._act(command))
             case model.Enrol():
-                balance = None if command.initial_balance is None else round_amount(Decimal(command.initial_balance))
+                balance = None if command.initial_balance is None else thousandths_of(command.initial_balance)
                 self.answers.append(self._call(Enrol(command.period_name, balance, bool(command.reset)), command.at))
             case model.UnEnrol():
                 self.answers.append(self._call(UnEnrol(), command.at))
@@ -126,7 +127,7 @@ class Replay:
         self.settle(now)
         programme = self.programme(now)
         progress = {
-            (programme.period(number).period_id, run): (p.value, p.achieved_at is not None)
+            (programme.period(number).period_id, run): (decimal_of(p.value), p.achieved_at is not None)
             for (number, run), p in self.standing.progress.items()
         }
         return model.Outcome(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from itertools import count
 from zoneinfo import ZoneInfo
 
@@ -11,7 +10,7 @@ from tests.core.builders import build_programme, build_target
 from tests.definitions import build_definition, build_measure
 from tests.definitions import build_target as build_defined_target
 
-from kosminar.core.amount import AMOUNT_LIMIT, THREE_PLACES
+from kosminar.core.amount import AMOUNT_LIMIT, ONE
 from kosminar.core.definition import (
     LEVEL_COUNT_MAX,
     TRANSACTION_EVENT_NAME,
@@ -39,7 +38,7 @@ NIGHTS = [
     ("America/Scoresbysund", date(2024, 3, 30)),
 ]
 EVENT_NAME = "lapDone"
-LARGEST = AMOUNT_LIMIT - THREE_PLACES
+LARGEST = AMOUNT_LIMIT - 1
 
 
 @st.composite
@@ -102,10 +101,10 @@ def _measures() -> st.SearchStrategy[Measure]:
     )
 
 
-def _values(measure: Measure) -> st.SearchStrategy[Decimal]:
+def _values(measure: Measure) -> st.SearchStrategy[int]:
     if measure.type in WHOLE:
-        return st.integers(1, 3).map(lambda value: Decimal(value).quantize(THREE_PLACES))
-    return st.sampled_from([THREE_PLACES, Decimal("1.000"), Decimal("10.000"), LARGEST])
+        return st.integers(1, 3).map(lambda value: value * ONE)
+    return st.sampled_from([1, ONE, 10 * ONE, LARGEST])
 
 
 def _rewards(*, streak: bool) -> st.SearchStrategy[tuple[PromisedReward, ...]]:

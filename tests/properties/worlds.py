@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +21,7 @@ from tests.model.engine_replay import programme_of
 from tests.model.histories import ATTRIBUTE, boundaries, random_enrol, random_history, random_programme
 
 from kosminar.core.activity import Activity
-from kosminar.core.amount import round_amount
+from kosminar.core.amount import thousandths_of
 from kosminar.core.decide import Command, Decision, Enrol, UnEnrol, decide, settle
 from kosminar.core.fact import Fact, FactName
 from kosminar.core.programme import Programme
@@ -108,7 +107,7 @@ def _busy_command(
 def _core_command(command: model.Command) -> Command:
     match command:
         case model.Enrol():
-            balance = None if command.initial_balance is None else round_amount(Decimal(command.initial_balance))
+            balance = None if command.initial_balance is None else thousandths_of(command.initial_balance)
             return Enrol(command.period_name, balance, bool(command.reset))
         case model.UnEnrol():
             return UnEnrol()

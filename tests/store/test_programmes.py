@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -44,7 +43,7 @@ MILESTONE = build_definition(
     target=build_target(
         description="Net",
         enrolment_method=EnrolmentMethod.TRANSACTION,
-        values=(Decimal("250.000"), Decimal("999999999999.999"), Decimal("0.001")),
+        values=(250_000, 999_999_999_999_999, 1),
         rewards=(POINTS_AT_PERIOD_END, BADGE, POINTS),
     ),
 )

@@ -7,14 +7,14 @@ the engine's business. Rules in prose: docs/rules.md. Tests: tests/core/test_dec
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 
 from kosminar.core import milestone, streak
 from kosminar.core.activity import Activity
+from kosminar.core.amount import VALUE_LIMIT, ZERO
 from kosminar.core.errors import Code
 from kosminar.core.fact import Fact, FactName
-from kosminar.core.measure import ZERO, MeasureType
+from kosminar.core.measure import MeasureType
 from kosminar.core.period import Period, local_day
 from kosminar.core.programme import Programme
 from kosminar.core.standing import MILESTONE_RUN, Method, Standing
@@ -22,10 +22,13 @@ from kosminar.core.standing import MILESTONE_RUN, Method, Standing
 
 @dataclass(frozen=True, slots=True)
 class Enrol:
-    """Enrol or re-enrol: the same call, and the standing tells which (decisions 13, 14, 16)."""
+    """Enrol or re-enrol: the same call, and the standing tells which (decisions 13, 14, 16).
+
+    `initial_balance` is in thousandths.
+    """
 
     period_name: str | None = None
-    initial_balance: Decimal | None = None
+    initial_balance: int | None = None
     reset: bool = False
 
 
@@ -179,6 +182,8 @@ def _count(programme: Programme, standing: Standing, activity: Activity, at: dat
     if at >= period.due_at:
         return Decision(verdict=Verdict.TOO_LATE)
     progress = _progress(programme, standing.after(admission), activity, period, amount, at)
+    if progress is None:
+        return Decision(verdict=Verdict.NOT_COUNTED)
     return Decision(facts=(*admission, *progress), verdict=Verdict.COUNTED)
 
 
@@ -222,14 +227,19 @@ def _dated_inside(programme: Programme, standing: Standing, activity: Activity, 
 
 
 def _progress(
-    programme: Programme, standing: Standing, activity: Activity, period: Period, amount: Decimal, at: datetime
-) -> list[Fact]:
-    """The value moves; the target may be achieved, and then what follows from it is earned (decisions 15, 18, 19)."""
+    programme: Programme, standing: Standing, activity: Activity, period: Period, amount: int, at: datetime
+) -> list[Fact] | None:
+    """The value moves; the target may be achieved, and then what follows from it is earned (decisions 15, 18, 19).
+
+    None where the value would reach its limit: such an activity counts for nothing.
+    """
     target = programme.target
     run = standing.run_at(activity.occurred_at).number if programme.streak else MILESTONE_RUN
     was = standing.progress_in(period, run=run)
     day = local_day(activity.occurred_at, programme.zone) if target.measure.type is MeasureType.VISIT else None
     value = was.value if day is not None and day in was.days else was.value + amount
+    if value >= VALUE_LIMIT:
+        return None
     progressed = Fact(
         name=FactName.PROGRESSED,
         at=at,

@@ -43,7 +43,6 @@ PART_BYTES = 32
 
 # What a reader answers beside a fault, so that the other fields can still be read. Never used for anything.
 UNREAD_AT: Final = datetime(period.YEAR_MIN, 1, 1, tzinfo=UTC)
-UNREAD_AMOUNT: Final = Decimal("0.000")
 
 
 class MalformedBody(ValueError):
@@ -190,11 +189,11 @@ class Fields:
     def optional_digits(self, name: str) -> int | None:
         return self.optional(name, amount.digits)
 
-    def amount(self, name: str) -> Decimal:
-        return self.required(name, amount.amount_of, UNREAD_AMOUNT)
+    def thousandths(self, name: str) -> int:
+        return self.required(name, amount.thousandths_of, amount.ZERO)
 
-    def optional_amount(self, name: str) -> Decimal | None:
-        return self.optional(name, amount.amount_of)
+    def optional_thousandths(self, name: str) -> int | None:
+        return self.optional(name, amount.thousandths_of)
 
     def instant(self, name: str, zone: ZoneInfo) -> datetime:
         return self.required(name, lambda value: period.instant(_written(value), zone), UNREAD_AT)

@@ -10,12 +10,12 @@ tests/core/test_definition.py.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from kosminar.core import period
 from kosminar.core.activity import TRANSACTION
+from kosminar.core.amount import ONE
 from kosminar.core.errors import Code, Complaint, invalid
 from kosminar.core.measure import FITTING, WHOLE, Entity, Measure, MeasureType
 from kosminar.core.period import Frequency, Span
@@ -41,10 +41,10 @@ TRANSACTION_EVENT_NAME: Final = "TransactionAdd"
 
 @dataclass(frozen=True, slots=True)
 class PromisedReward:
-    """A reward before it has an id: points for POINTS, text otherwise."""
+    """A reward before it has an id: thousandths of points for POINTS, text otherwise."""
 
     kind: RewardKind
-    value: Decimal | str
+    value: int | str
     allocation: Allocation
 
 
@@ -63,17 +63,17 @@ class DefinedLevel:
 
 @dataclass(frozen=True, slots=True)
 class DefinedTarget:
-    """`values` are one for each period in order, or a single one for all."""
+    """`values` are one for each period in order, or a single one for all, in thousandths."""
 
     name: str
     description: str | None
     measure: Measure
     enrolment_method: EnrolmentMethod
     expression_json: str
-    values: tuple[Decimal, ...]
+    values: tuple[int, ...]
     rewards: tuple[PromisedReward, ...]
 
-    def value_of(self, period_number: int) -> Decimal:
+    def value_of(self, period_number: int) -> int:
         return self.values[0] if len(self.values) == 1 else self.values[period_number - 1]
 
 
@@ -211,7 +211,7 @@ def _check_values(definition: Definition) -> Iterator[Complaint]:
     for index, value in enumerate(values):
         if value <= 0:
             yield invalid(f"{here}[{index}].defaultValue", "must be greater than 0")
-        elif whole and value != value.to_integral_value():
+        elif whole and value % ONE != 0:
             yield invalid(f"{here}[{index}].defaultValue", f"must be whole for {definition.target.measure.type}")
 
 
@@ -250,7 +250,7 @@ def _check_rewards(here: str, rewards: Sequence[PromisedReward], *, streak: bool
     if len(rewards) > REWARD_COUNT_MAX:
         yield invalid(here, f"must be at most {REWARD_COUNT_MAX} rewards")
     for index, reward in enumerate(rewards):
-        if isinstance(reward.value, Decimal):
+        if isinstance(reward.value, int):
             if reward.value <= 0:
                 yield invalid(f"{here}[{index}].value", "must be greater than 0")
         elif not _fits(reward.value, REWARD_TEXT_LENGTH_MAX):

@@ -4,7 +4,6 @@ Facts are the audit trail. Everything kept of a customer can be made again by fo
 """
 
 from datetime import date, datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -37,8 +36,8 @@ class FactName(StrEnum):
 class Fact(NamedTuple):
     """`at` is the organisation's clock, for a period end its due instant.
 
-    `period_number` counts from 1; `value` is the new value for progress, the count for a streak, the points for a
-    reward of points. `occurred_at` and `day` are the activity's own instant and the local day it added to a VISIT
+    `period_number` counts from 1; `value`, in thousandths, is the new value for progress, the count for a streak, the
+    points for a reward of points. `occurred_at` and `day` are the activity's own instant and the local day it added to a VISIT
     measure; `automatic` tells an enrolment by activity from one by a call; `starts_at` is where a stretch begins.
     """
 
@@ -48,7 +47,7 @@ class Fact(NamedTuple):
     run: int | None = None
     level_id: int | None = None
     reward_definition_id: int | None = None
-    value: Decimal | None = None
+    value: int | None = None
     reason: str | None = None
     occurred_at: datetime | None = None
     day: date | None = None

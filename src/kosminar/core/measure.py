@@ -6,15 +6,11 @@ of the programme's zone. An activity without the measured number is recorded and
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from kosminar.core.activity import TRANSACTION, Activity
-from kosminar.core.amount import amount_of
-
-ONE: Final = Decimal("1.000")
-ZERO: Final = Decimal("0.000")
+from kosminar.core.amount import ONE, thousandths_of
 
 
 class Entity(StrEnum):
@@ -58,8 +54,8 @@ class Measure:
         """The activity type that this measure hears; programmes are found by it."""
         return TRANSACTION if self.entity is Entity.TRANSACTION else self.event_name
 
-    def of(self, activity: Activity) -> Decimal | None:
-        """The amount this activity adds, three places, never negative; None when it does not count.
+    def of(self, activity: Activity) -> int | None:
+        """What this activity adds, in thousandths, never negative; None when it does not count.
 
         A visit is worth one here; that a day is counted once is progress's business.
         """
@@ -70,7 +66,7 @@ class Measure:
         name = ATTRIBUTE_OF.get(self.type, self.attribute)
         assert name is not None, "a sum always names its attribute"
         try:
-            amount = amount_of(activity.attributes.get(name))
+            amount = thousandths_of(activity.attributes.get(name))
         except ValueError:
             return None
         return amount if amount >= 0 else None

@@ -8,14 +8,13 @@ places. Rules: decision 29; each event with a sample: docs/webhooks.md. Tests: t
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from kosminar.core import streak
 from kosminar.core.activity import TRANSACTION, Activity
+from kosminar.core.amount import ONE, ZERO, text_of
 from kosminar.core.event import EventName
 from kosminar.core.fact import Fact, FactName
-from kosminar.core.measure import ZERO
 from kosminar.core.number import stable_number
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
@@ -131,7 +130,7 @@ def _target_enrolment(moment: _Moment) -> Data | None:
     programme, period = moment.programme, moment.period
     return {
         **_about(moment.cause),
-        "defaultTargetValue": _amount(programme.target.values[period.number - 1]),
+        "defaultTargetValue": text_of(programme.target.values[period.number - 1]),
         "targetId": programme.target.target_id,
         "targetName": programme.target.name,
         "targetGroupId": programme.target_group_id,
@@ -198,7 +197,7 @@ def _period_started(moment: _Moment) -> Data | None:
     return {
         **_about(moment.cause),
         "targetDetails": _target_details(moment.programme, period),
-        "definedTargetValue": _amount(moment.programme.target.values[period.number - 1]),
+        "definedTargetValue": text_of(moment.programme.target.values[period.number - 1]),
         "triggeringActivity": _activity(moment.cause),
     }
 
@@ -221,13 +220,13 @@ def _value_achieved(moment: _Moment) -> Data | None:
     return _value_of_activity(moment, period, run, added or ZERO)
 
 
-def _value_of_activity(moment: _Moment, period: Period, run: int, added: Decimal) -> Data:
+def _value_of_activity(moment: _Moment, period: Period, run: int, added: int) -> Data:
     programme = moment.programme
     activity = moment.cause.activity
     return {
         **_about(moment.cause),
         "targetDetails": _target_details(programme, period),
-        "currentEventTargetValue": _amount(added),
+        "currentEventTargetValue": text_of(added),
         **_values(programme, moment.after, period, run),
         "triggeringActivity": _activity(moment.cause),
         "milestoneDetails": _milestone_details(programme, moment.after, period, run),
@@ -277,7 +276,7 @@ def _streak_ended(moment: _Moment) -> Data | None:
                 **_named(moment),
                 "numberOfLevelsAchievedByTheUser": len(levels),
                 "levelsAchievedByTheUser": [level.name for level in levels],
-                "userStreakValueByTheEnd": int(moment.fact.value or 0),
+                "userStreakValueByTheEnd": (moment.fact.value or 0) // ONE,
                 "endDate": None if moment.period is None else moment.period.ends_at,
             }
         ],
@@ -339,7 +338,7 @@ def _reward(state: RewardState) -> Callable[[_Moment], Data]:
             "reward": {
                 "rewardId": reward_id(moment.cause.customer_id, key),
                 "kind": definition.kind,
-                "value": definition.value if isinstance(definition.value, str) else _amount(definition.value),
+                "value": definition.value if isinstance(definition.value, str) else text_of(definition.value),
                 "allocation": definition.allocation,
                 "state": state,
                 "reason": fact.reason,
@@ -373,8 +372,8 @@ def _target_details(programme: Programme, period: Period | None) -> Data:
 
 def _values(programme: Programme, standing: Standing, period: Period, run: int) -> Data:
     return {
-        "achievedTargetValue": _amount(_value(standing, period, run)),
-        "definedTargetValue": _amount(programme.target.values[period.number - 1]),
+        "achievedTargetValue": text_of(_value(standing, period, run)),
+        "definedTargetValue": text_of(programme.target.values[period.number - 1]),
     }
 
 
@@ -385,7 +384,7 @@ def _milestone_details(programme: Programme, standing: Standing, period: Period,
             "id": programme.target.target_id,
             "name": "targetAchieved",
             "valueType": "ABSOLUTE",
-            "definedValue": _amount(programme.target.values[period.number - 1]),
+            "definedValue": text_of(programme.target.values[period.number - 1]),
             "achievedDate": standing.progress_in(period, run=run).achieved_at,
         }
     ]
@@ -416,12 +415,8 @@ def _source(cause: Cause) -> str:
     return "API" if cause.activity is None else "ACTIVITY"
 
 
-def _value(standing: Standing, period: Period, run: int) -> Decimal:
+def _value(standing: Standing, period: Period, run: int) -> int:
     return standing.progress.get((period.number, run), UNTOUCHED).value
-
-
-def _amount(value: Decimal) -> str:
-    return f"{value:.3f}"
 
 
 _Tell: TypeAlias = Callable[[_Moment], Data | None]

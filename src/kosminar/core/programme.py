@@ -6,7 +6,6 @@ while an order cannot. Its rules live in milestone.py and streak.py.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -47,14 +46,14 @@ class Level:
 # definitions: what follows from their fields is kept.
 @dataclass(frozen=True)
 class Target:
-    """`values[n - 1]` is what must be reached in the period numbered n."""
+    """`values[n - 1]` is what must be reached in the period numbered n, in thousandths."""
 
     target_id: int
     name: str
     description: str | None
     measure: Measure
     enrolment_method: EnrolmentMethod
-    values: tuple[Decimal, ...]
+    values: tuple[int, ...]
     rewards: tuple[RewardDefinition, ...]
 
     @cached_property

@@ -6,7 +6,6 @@ A reward has one row for ever, keyed by organisation, customer, target, period o
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -45,11 +44,11 @@ PROGRAMME_DEACTIVATED = "programme deactivated"
 
 @dataclass(frozen=True, slots=True)
 class RewardDefinition:
-    """`value` is points with three places for POINTS, text of up to 200 characters otherwise (decision 26)."""
+    """`value` is thousandths of points for POINTS, text of up to 200 characters otherwise (decision 26)."""
 
     reward_definition_id: int
     kind: RewardKind
-    value: Decimal | str
+    value: int | str
     allocation: Allocation
 
 

@@ -7,13 +7,12 @@ here once, for milestones and streaks alike. Rules in prose: docs/rules.md. Test
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from kosminar.core.amount import ZERO
 from kosminar.core.fact import Fact, FactName
-from kosminar.core.measure import ZERO
 from kosminar.core.period import Period
 
 MILESTONE_RUN: Final = 1
@@ -52,9 +51,11 @@ class Stretch(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """One period of one run. `settled` once its end was worked; `rewarded` once its immediate rewards were given."""
+    """One period of one run. `value` is in thousandths; `settled` once its end was worked; `rewarded` once its immediate
+    rewards were given.
+    """
 
-    value: Decimal = ZERO
+    value: int = ZERO
     achieved_at: datetime | None = None
     achieved_recorded_at: datetime | None = None
     days: tuple[date, ...] = ()

@@ -8,9 +8,9 @@ Works on period numbers, never on spans of time. Rules in prose: docs/rules.md. 
 
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from itertools import takewhile
 
+from kosminar.core.amount import ONE
 from kosminar.core.fact import Fact, FactName, reward_fact
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
@@ -43,7 +43,7 @@ def levels_reached(programme: Programme, standing: Standing, run: Run, at: datet
                 at=at,
                 run=run.number,
                 level_id=level.level_id,
-                value=Decimal(level.count),
+                value=level.count * ONE,
             )
         )
         facts += [
@@ -65,7 +65,7 @@ def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]
                 at=period.due_at,
                 period_number=period.number,
                 run=run.number,
-                value=Decimal(_count_before(programme, standing, run, period, at)),
+                value=_count_before(programme, standing, run, period, at) * ONE,
             )
             facts.append(fact)
             standing = standing.after([fact])

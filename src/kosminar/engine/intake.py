@@ -9,7 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kosminar.core.activity import TRANSACTION, Activity
-from kosminar.core.amount import ID_MAX, amount_of
+from kosminar.core.amount import ID_MAX, decimal_of, thousandths_of
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.period import Fault
 
@@ -62,12 +62,13 @@ def _attributes(fields: Fields, activity_type: str) -> Mapping[str, Any]:
         if read.get(name) is None:
             continue
         try:
-            read[name] = amount_of(read[name])
+            amount = thousandths_of(read[name])
         except ValueError as error:
             fields.fault(f"attributes.{name}", str(error))
             continue
-        if read[name] < 0:
+        if amount < 0:
             fields.fault(f"attributes.{name}", "must not be negative: a return is not a transaction")
+        read[name] = decimal_of(amount)
     return read
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kosminar.core import milestone, streak
+from kosminar.core.amount import decimal_of
 from kosminar.core.decide import decide, settle
 from kosminar.core.event import EventName
 from kosminar.core.fact import Fact
@@ -37,7 +38,7 @@ from kosminar.store.recount import (
     StoredRow,
     StreakRow,
 )
-from kosminar.store.rewards import AcceptedReport, Reward
+from kosminar.store.rewards import AcceptedReport, Reward, points_and_text
 from kosminar.store.standings import Edition
 
 Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
@@ -250,8 +251,8 @@ class _Replay:
             for (number, run_number), progress in standing.progress.items():
                 place = Place("progress", target_id, (programme.period(number).period_id, run_number))
                 rows[place] = ProgressRow(
-                    progress.value,
-                    programme.target.values[number - 1],
+                    decimal_of(progress.value),
+                    decimal_of(programme.target.values[number - 1]),
                     progress.achieved_at,
                     progress.achieved_recorded_at,
                     progress.days,
@@ -268,8 +269,7 @@ class _Replay:
         for key, reward in self.rewards.items():
             rows[Place("reward", key.target_id, tuple(key)[1:])] = RewardRow(
                 reward.kind.value,
-                None if isinstance(reward.value, str) else reward.value,
-                reward.value if isinstance(reward.value, str) else None,
+                *points_and_text(reward.value),
                 reward.allocation.value,
                 reward.state.value,
                 reward.reason,

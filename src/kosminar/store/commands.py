@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange
@@ -34,7 +35,7 @@ def row(accepted: AcceptedCommand) -> tuple[Any, ...]:
         "enrol" if enrolling else "un_enrol",
         accepted.target_id,
         options.period_name,
-        options.initial_balance,
+        None if options.initial_balance is None else decimal_of(options.initial_balance),
         options.reset,
         accepted.definitions_version,
         accepted.at,
@@ -50,12 +51,17 @@ async def list_accepted(connection: Connection, within: CustomerRange) -> list[A
             customer=CustomerKey(within.bucket, within.organisation_id, row["customer_id"]),
             sequence=row["sequence"],
             target_id=row["target_id"],
-            command=(
-                Enrol(row["period_name"], row["initial_balance"], row["reset"]) if row["name"] == "enrol" else UnEnrol()
-            ),
+            command=_command(row),
             definitions_version=row["definitions_version"],
             at=row["at"],
             asked_by="",
         )
         for row in rows
     ]
+
+
+def _command(row: Any) -> Enrol | UnEnrol:
+    if row["name"] != "enrol":
+        return UnEnrol()
+    balance = row["initial_balance"]
+    return Enrol(row["period_name"], None if balance is None else exact_thousandths(balance), row["reset"])

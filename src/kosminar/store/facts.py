@@ -4,6 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from kosminar.core.amount import decimal_of
 from kosminar.core.fact import Fact
 from kosminar.core.programme import Programme
 from kosminar.store.queries import Connection, load
@@ -46,7 +47,7 @@ class RecordedFact(NamedTuple):
             fact.run,
             fact.level_id,
             fact.reward_definition_id,
-            fact.value,
+            None if fact.value is None else decimal_of(fact.value),
             fact.reason,
         )
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from kosminar.core.standing import Progress
 from kosminar.store.facts import RecordedFact
 from kosminar.store.queries import Connection, load
-from kosminar.store.rewards import Reward
+from kosminar.store.rewards import Reward, points_and_text
 from kosminar.store.standings import EVERY_BUCKET
 
 QUERIES: Final = load("period_ends")
@@ -162,8 +162,8 @@ async def insert_rewards(connection: Connection, end: PeriodEnd, alike: Alike, r
         runs=[reward.key.run for reward in rewards],
         reward_definition_ids=[reward.key.reward_definition_id for reward in rewards],
         kinds=[reward.kind.value for reward in rewards],
-        points=[None if isinstance(reward.value, str) else reward.value for reward in rewards],
-        texts=[reward.value if isinstance(reward.value, str) else None for reward in rewards],
+        points=[points_and_text(reward.value)[0] for reward in rewards],
+        texts=[points_and_text(reward.value)[1] for reward in rewards],
         allocations=[reward.allocation.value for reward in rewards],
         states=[reward.state.value for reward in rewards],
         reasons=[reward.reason for reward in rewards],

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.clock import clock_now
 from kosminar.core.definition import (
     DefinedLevel,
@@ -26,6 +27,7 @@ from kosminar.core.period import Frequency, Period, Span, due_at
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
 from kosminar.store.queries import Connection, load
+from kosminar.store.rewards import points_and_text, value_of
 
 QUERIES: Final = load("programmes")
 
@@ -116,7 +118,7 @@ async def insert(
         organisation_id=organisation_id,
         target_id=target_id,
         period_ids=period_ids,
-        target_values=[definition.target.value_of(number) for number in range(1, len(period_ids) + 1)],
+        target_values=[decimal_of(definition.target.value_of(number)) for number in range(1, len(period_ids) + 1)],
     )
     level_ids = await _insert_levels(connection, definition.levels, group)
     await _insert_rewards(connection, definition, organisation_id, target_id, level_ids)
@@ -214,8 +216,8 @@ async def _insert_rewards(
         target_id=target_id,
         level_ids=[level_id for level_id, _ in promised],
         kinds=[reward.kind.value for _, reward in promised],
-        points=[None if isinstance(reward.value, str) else reward.value for _, reward in promised],
-        texts=[reward.value if isinstance(reward.value, str) else None for _, reward in promised],
+        points=[points_and_text(reward.value)[0] for _, reward in promised],
+        texts=[points_and_text(reward.value)[1] for _, reward in promised],
         allocations=[reward.allocation.value for _, reward in promised],
     )
 
@@ -280,7 +282,7 @@ def _programme(
             Entity(row["target_entity"]), MeasureType(row["target_type"]), row["event_name"], row["attribute_name"]
         ),
         enrolment_method=EnrolmentMethod(row["enrolment_method"]),
-        values=tuple(period_row["value"] for period_row in period_rows),
+        values=tuple(exact_thousandths(period_row["value"]) for period_row in period_rows),
         rewards=tuple(rewards.get(None, ())),
     )
     return Programme(
@@ -349,7 +351,7 @@ def _reward(row: Any) -> RewardDefinition:
     return RewardDefinition(
         reward_definition_id=row["reward_definition_id"],
         kind=RewardKind(row["kind"]),
-        value=row["text"] if row["points"] is None else row["points"],
+        value=value_of(row["points"], row["text"]),
         allocation=Allocation(row["allocation"]),
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState, reward_id
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
@@ -27,7 +28,8 @@ class Reward:
 
     key: RewardKey
     kind: RewardKind
-    value: Decimal | str
+    # Thousandths of points, or text.
+    value: int | str
     allocation: Allocation
     state: RewardState
     reason: str | None
@@ -146,14 +148,24 @@ async def list_page(
     ]
 
 
+def points_and_text(value: int | str) -> tuple[Decimal | None, str | None]:
+    """What a reward gives, as its two columns have it: one of them is null."""
+    return (None, value) if isinstance(value, str) else (decimal_of(value), None)
+
+
+def value_of(points: Decimal | None, text: str) -> int | str:
+    """What a reward gives, from its two columns."""
+    return text if points is None else exact_thousandths(points)
+
+
 def _row(customer: CustomerKey, reward: Reward) -> tuple[Any, ...]:
     """In the order of the table's columns."""
-    key, text = reward.key, reward.value if isinstance(reward.value, str) else None
+    key, (points, text) = reward.key, points_and_text(reward.value)
     return (
         *customer,
         *(key.target_id, key.period_id, key.level_id, key.run, key.reward_definition_id),
         reward.kind.value,
-        reward.value if text is None else None,
+        points,
         text,
         reward.allocation.value,
         reward.state.value,
@@ -182,7 +194,7 @@ def _reward(row: Any) -> Reward:
     return Reward(
         key=_key(row),
         kind=RewardKind(row["kind"]),
-        value=row["text"] if row["points"] is None else row["points"],
+        value=value_of(row["points"], row["text"]),
         allocation=Allocation(row["allocation"]),
         state=RewardState(row["state"]),
         reason=row["reason"],

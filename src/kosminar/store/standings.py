@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from kosminar.core import milestone, streak
+from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.core.customer import Customer
 from kosminar.core.period import Period
@@ -255,7 +256,7 @@ class _Loading:
             progress = self._progress.get((self._customers.get(customer), target_id))
             if progress is not None:
                 number = self._targets[target_id].number_of(period_id)
-                progress[number, run] = Progress(value, achieved_at, recorded_at, tuple(days), *told)
+                progress[number, run] = Progress(exact_thousandths(value), achieved_at, recorded_at, tuple(days), *told)
 
     def runs(self, rows: Iterable[Any]) -> None:
         for customer, target_id, run, starts_at, ends_at, met, reached, broken_number in rows:
@@ -309,8 +310,8 @@ def _progress_row(change: ChangedStanding, number: int, run: int, progress: Prog
         change.key.target_id,
         programme.period(number).period_id,
         run,
-        progress.value,
-        programme.target.values[number - 1],
+        decimal_of(progress.value),
+        decimal_of(programme.target.values[number - 1]),
         progress.achieved_at,
         progress.achieved_recorded_at,
         progress.days,

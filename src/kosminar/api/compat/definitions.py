@@ -247,7 +247,7 @@ def _target(target: Fields, complaints: list[Complaint]) -> DefinedTarget:
         enrolment_method=method or EnrolmentMethod.IMPORT,
         expression_json=_expression_json(target, complaints),
         values=tuple(
-            item.amount("defaultValue")
+            item.thousandths("defaultValue")
             for item in target.items("defaultValues", min_count=1, max_count=VALUE_COUNT_MAX)
         ),
         rewards=_rewards(target),
@@ -327,7 +327,7 @@ def _reward(item: Fields) -> PromisedReward:
     if kind is None:
         # What its value should have been, nobody knows.
         return PromisedReward(RewardKind.CUSTOM, "", allocation)
-    value = item.amount("value") if kind is RewardKind.POINTS else item.required("value", _text, "")
+    value = item.thousandths("value") if kind is RewardKind.POINTS else item.required("value", _text, "")
     return PromisedReward(kind, value, allocation)
 
 

@@ -4,7 +4,6 @@ Each is a plain function from a call to an answer; what is decided, and in what 
 engine's. Bodies: an array of exactly one object, a bare object too (decision 2).
 """
 
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -12,7 +11,7 @@ from kosminar.api.answer import Answer, envelope
 from kosminar.api.idempotency import answer_of, kept
 from kosminar.api.operation import Call, Operation, Refused, Schema, enveloped, refuse_faults
 from kosminar.core.access import Level, Resource
-from kosminar.core.amount import ID_MAX, amount_of
+from kosminar.core.amount import ID_MAX, thousandths_of
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
@@ -54,8 +53,8 @@ async def _only_object(call: Call) -> Fields:
     return Fields(body)
 
 
-def _balance(value: Json) -> Decimal:
-    balance = amount_of(value)
+def _balance(value: Json) -> int:
+    balance = thousandths_of(value)
     if balance < 0:
         raise ValueError("must not be negative")
     return balance

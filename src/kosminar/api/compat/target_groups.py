@@ -14,6 +14,7 @@ from kosminar.api.compat.definitions import read_definition
 from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Parameter, Refused
 from kosminar.core.access import Level, Resource
+from kosminar.core.amount import decimal_of
 from kosminar.core.clock import clock_now
 from kosminar.core.definition import DefinedProgramme, name_taken
 from kosminar.core.errors import Code, Complaint, invalid
@@ -177,7 +178,7 @@ def _shown_period(stored: DefinedProgramme, period: Period, now: datetime) -> di
 def _shown_target(stored: DefinedProgramme) -> dict[str, Any]:
     programme, target = stored.programme, stored.programme.target
     values = [
-        {"id": value_id, "periodId": period.period_id, "defaultValue": value}
+        {"id": value_id, "periodId": period.period_id, "defaultValue": decimal_of(value)}
         for value_id, period, value in zip(stored.target_value_ids, programme.periods, target.values, strict=True)
     ]
     return {
@@ -223,7 +224,7 @@ def _shown_reward(reward: RewardDefinition) -> dict[str, Any]:
     return {
         "id": reward.reward_definition_id,
         "kind": reward.kind,
-        "value": reward.value,
+        "value": reward.value if isinstance(reward.value, str) else decimal_of(reward.value),
         "allocation": reward.allocation,
     }
 

@@ -16,8 +16,8 @@ from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
 from kosminar.core.activity import TRANSACTION, UNDATED, Activity
-from kosminar.core.amount import amount_of
-from kosminar.core.decoder import UNREAD_AMOUNT, Fields, Json
+from kosminar.core.amount import ZERO, decimal_of, thousandths_of
+from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.number import stable_number
 from kosminar.engine import registration
@@ -37,7 +37,7 @@ async def post_transaction(house: House, call: Call) -> Answer:
     fields.required("type", _regular, "")
     bill_number = fields.text("billNumber", max_length=BILL_NUMBER_LENGTH_MAX)
     billed_at = fields.optional_instant("billingDate", zone)
-    amount = fields.required("billAmount", _not_negative, UNREAD_AMOUNT)
+    amount = fields.required("billAmount", _not_negative, decimal_of(ZERO))
     attributes: dict[str, Any] = {"billNumber": bill_number, "amount": amount, **_optional_amounts(fields)}
     refuse_faults(fields.faults)
     customer_id = await named_customer(house, call)
@@ -78,10 +78,10 @@ def _regular(value: Json) -> str:
 
 
 def _not_negative(value: Json) -> Decimal:
-    amount = amount_of(value)
+    amount = thousandths_of(value)
     if amount < 0:
         raise ValueError("must not be negative: a return is not a REGULAR transaction")
-    return amount
+    return decimal_of(amount)
 
 
 AMOUNT: Final[Schema] = {

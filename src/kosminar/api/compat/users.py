@@ -13,7 +13,7 @@ from kosminar.api.compat.dates import first_day, last_day, last_instant, twins
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped, path_id
 from kosminar.core import streak
 from kosminar.core.access import Level, Resource
-from kosminar.core.amount import ID_MAX
+from kosminar.core.amount import ID_MAX, decimal_of
 from kosminar.core.clock import clock_now
 from kosminar.core.customer import Customer
 from kosminar.core.decide import settle
@@ -136,8 +136,8 @@ class _Shown:
             "periodRefCode": period.name,
             "periodStartDate": first_day(period.starts_at, programme.zone),
             "periodEndDate": last_day(period.ends_at, programme.zone),
-            "targetValue": target.values[period.number - 1],
-            "targetAchievedValue": self.standing.progress_in(period, run=run).value,
+            "targetValue": decimal_of(target.values[period.number - 1]),
+            "targetAchievedValue": decimal_of(self.standing.progress_in(period, run=run).value),
             "targetName": target.name,
             "targetType": target.measure.type,
             "targetEntity": target.measure.entity,

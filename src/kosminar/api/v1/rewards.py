@@ -22,6 +22,7 @@ from kosminar.api.v1.page import (
     write_cursor,
 )
 from kosminar.core.access import Level, Resource
+from kosminar.core.amount import decimal_of
 from kosminar.core.errors import MESSAGES, Code
 from kosminar.core.reward import (
     FIRST_REWARD_KEY,
@@ -53,7 +54,7 @@ def shown(customer_id: int, found: ShownReward) -> dict[str, Any]:
         "levelId": reward.key.level_id or None,
         "run": reward.key.run,
         "kind": reward.kind,
-        "value": reward.value,
+        "value": reward.value if isinstance(reward.value, str) else decimal_of(reward.value),
         "allocation": reward.allocation,
         "state": reward.state,
         "reason": reward.reason,
