@@ -33,7 +33,7 @@ from kosminar.api.app import OPERATIONS
 from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
 from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import encode
-from kosminar.core.period import instant
+from kosminar.core.written import instant
 from kosminar.core.zone import zone_named
 from kosminar.engine import auditor, clients, csv_lines, doctor, importer
 from kosminar.engine.clients import SetUpRefused

@@ -20,7 +20,7 @@ import httpx2
 
 from kosminar.core.activity import TRANSACTION, Activity
 from kosminar.core.customer import NewCustomer
-from kosminar.core.period import local_midnight
+from kosminar.core.zone import local_midnight
 from kosminar.engine import clients, registration
 from kosminar.engine.change import Request
 from kosminar.engine.clients import Credentials

@@ -12,6 +12,7 @@ from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
 from kosminar.core.standing import Standing
+from kosminar.core.window.fixed import FixedWindow
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -27,7 +28,7 @@ def build_programme(**overrides: object) -> Programme:
     period_count = overrides.pop("period_count", 5)
     target = overrides.pop("target", None) or build_target(period_count=period_count)
     periods = tuple(
-        Period(100 + n, n, f"Cycle_{n}", day(n), day(n + 1), day(n + 1) + timedelta(days=offset_days))
+        Period(n, f"Cycle_{n}", day(n), day(n + 1), day(n + 1) + timedelta(days=offset_days))
         for n in range(1, period_count + 1)
     )
     return Programme(
@@ -38,7 +39,8 @@ def build_programme(**overrides: object) -> Programme:
             "tracking_type": TrackingType.DEFAULT,
             "zone": ZoneInfo("UTC"),
             "track_from_enrolment": False,
-            "periods": periods,
+            "window": FixedWindow(periods),
+            "period_ids": tuple(100 + period.number for period in periods),
             "target": target,
             "levels": (),
             "created_version": 1,

@@ -28,9 +28,10 @@ from kosminar.core.definition import (
 )
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.measure import Entity, MeasureType
-from kosminar.core.period import EXPLICIT_COUNT_MAX, Span
+from kosminar.core.period import Span
 from kosminar.core.programme import TrackingType
 from kosminar.core.reward import Allocation, RewardKind
+from kosminar.core.window.fixed import EXPLICIT_COUNT_MAX
 
 
 def values(*written: str) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ async def report(house: House, brand: Brand, customer_id: int, *outcomes: Reward
     """What became of the customer's reward of the second month, one after another."""
     programme = brand.programmes["At once"]
     (reward,) = programme.target.rewards
-    key = RewardKey(programme.target.target_id, programme.period(2).period_id, 0, 1, reward.reward_definition_id)
+    key = RewardKey(programme.target.target_id, programme.period_id(2), 0, 1, reward.reward_definition_id)
     for outcome in outcomes:
         reason = None if outcome is RewardState.ISSUED else "given by mistake"
         change = RewardReport(key, outcome, reason, "shop")
@@ -723,7 +723,7 @@ async def test_an_activity_altered_where_nothing_counted_it_is_found(town) -> No
 async def test_a_reward_of_another_organisations_target_is_found(town) -> None:
     foreign = town.other.programmes["At the end"]
     await town.tamper(
-        f"UPDATE reward SET target_id = {foreign.target.target_id}, period_id = {foreign.period(1).period_id} {ROW} {period(1)}"
+        f"UPDATE reward SET target_id = {foreign.target.target_id}, period_id = {foreign.period_id(1)} {ROW} {period(1)}"
     )
 
     differences = await town.differences()

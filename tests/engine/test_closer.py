@@ -488,7 +488,7 @@ async def with_a_row_that_stops_the_period_end(house: House, brand: Brand, custo
         brand.organisation_id,
         customer_id,
         programme.target.target_id,
-        programme.period(1).period_id,
+        programme.period_id(1),
         programme.target.rewards[0].reward_definition_id,
         BEFORE,
     )

@@ -81,7 +81,7 @@ async def achieved(house: House, *, per_bucket: int, buckets: Sequence[int] = (7
 
 def end_of(brand: Brand, number: int = 1, bucket: int = 7) -> PeriodEnd:
     programme = brand.programmes["At the end"]
-    return PeriodEnd(brand.organisation_id, bucket, programme.target.target_id, programme.period(number).period_id)
+    return PeriodEnd(brand.organisation_id, bucket, programme.target.target_id, programme.period_id(number))
 
 
 async def sweep_all(house: House, end: PeriodEnd) -> list[sweep.Page]:
@@ -253,7 +253,7 @@ async def test_whoever_is_alike_is_settled_together_and_everybody_else_is_left(h
             " achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end"
             " FROM progress WHERE customer_id = $1",
             one,
-            brand.programmes["At the end"].period(number).period_id,
+            brand.programmes["At the end"].period_id(number),
         )
     async with house.pool.acquire() as connection:
         await clocks.move(connection, brand.organisation_id, month(3))
@@ -449,7 +449,7 @@ async def test_a_page_with_one_at_fault_is_left_to_the_writer_and_the_others_are
         " FROM customer WHERE customer_id = $1",
         ids[2],
         programme.target.target_id,
-        programme.period(1).period_id,
+        programme.period_id(1),
         programme.target.rewards[0].reward_definition_id,
         BEFORE,
     )

@@ -16,6 +16,7 @@ from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, T
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
 from kosminar.core.standing import Standing
 from kosminar.core.streak import count
+from kosminar.core.window.fixed import FixedWindow
 
 
 def programme_of(world: model.ModelProgramme) -> Programme:
@@ -28,7 +29,8 @@ def programme_of(world: model.ModelProgramme) -> Programme:
         tracking_type=TrackingType(world.kind),
         zone=ZoneInfo(world.zone),
         track_from_enrolment=world.track_from_enrolment,
-        periods=tuple(Period(p.period_id, p.number, p.name, p.starts_at, p.ends_at, p.due_at) for p in world.periods),
+        window=FixedWindow(tuple(Period(p.number, p.name, p.starts_at, p.ends_at, p.due_at) for p in world.periods)),
+        period_ids=tuple(p.period_id for p in world.periods),
         target=Target(
             target_id=1,
             name="world",
@@ -116,7 +118,7 @@ class Replay:
             if fact.name not in (FactName.REWARD_EARNED, FactName.REWARD_FORFEITED):
                 continue
             level = fact.level_id
-            period = None if level else programme.period(fact.period_number).period_id
+            period = None if level else programme.period_id(fact.period_number)
             key = (period, level, fact.run if level else 1, fact.reward_definition_id)
             earned = fact.name is FactName.REWARD_EARNED
             before = self.rewards.get(key)
@@ -127,7 +129,7 @@ class Replay:
         self.settle(now)
         programme = self.programme(now)
         progress = {
-            (programme.period(number).period_id, run): (decimal_of(p.value), p.achieved_at is not None)
+            (programme.period_id(number), run): (decimal_of(p.value), p.achieved_at is not None)
             for (number, run), p in self.standing.progress.items()
         }
         return model.Outcome(

@@ -20,9 +20,11 @@ from kosminar.core.definition import (
     PromisedReward,
 )
 from kosminar.core.measure import FITTING, WHOLE, Entity, Measure, MeasureType
-from kosminar.core.period import OFFSET_DAYS_MAX, Frequency, Span, generate, lay_out
+from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
+from kosminar.core.window.fixed import FixedWindow, generate, lay_out
+from kosminar.core.zone import OFFSET_DAYS_MAX
 
 # Each with a day near which something happens to its clocks: 23, 24.5 or 47 hours, no midnight, a day left out.
 NIGHTS = [
@@ -124,13 +126,14 @@ def programme_of(definition: Definition, deactivated_at: datetime | None) -> Pro
     """The programme that the definition makes, with the ids that the store would give."""
     numbers = count(1)
     spans = [defined.span for defined in definition.periods]
-    period_ids = range(1, len(spans) + 1)
+    period_ids = tuple(range(1, len(spans) + 1))
     target = definition.target
     return build_programme(
         tracking_type=definition.tracking_type,
         zone=definition.zone,
         track_from_enrolment=definition.track_from_enrolment,
-        periods=lay_out(spans, period_ids=period_ids, offset_days=definition.offset_days, zone=definition.zone),
+        window=FixedWindow(lay_out(spans, offset_days=definition.offset_days, zone=definition.zone)),
+        period_ids=period_ids,
         target=build_target(
             measure=target.measure,
             enrolment_method=target.enrolment_method,

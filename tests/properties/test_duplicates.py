@@ -18,9 +18,10 @@ from tests.properties.worlds import MOMENT, WORLDS, World
 from kosminar.core.activity import Activity
 from kosminar.core.customer import NewCustomer
 from kosminar.core.definition import DefinedLevel, DefinedPeriod, Definition, PromisedReward
-from kosminar.core.period import Span, local_day
+from kosminar.core.period import Span
 from kosminar.core.programme import TrackingType
 from kosminar.core.reward import RewardDefinition
+from kosminar.core.zone import local_day
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.clients import create_organisation
 from kosminar.engine.house import House

@@ -201,7 +201,7 @@ def _where_one_can_leave(world: World) -> list[tuple[int, datetime, datetime]]:
         first = world.steps[index - 1].at
         last = world.steps[index].at if index < len(world.steps) else world.ends_at
         for at in instants_between(world, first, last):
-            period = life.active.period_at(at)
+            period = life.active.window.period_at(at, None)
             if period is None or life.programme(at).deactivated(at) or not life.standing.enrolled_in(period):
                 continue
             until = min(last, period.ends_at - MOMENT)

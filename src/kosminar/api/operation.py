@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from kosminar.api.answer import JSON, Answer
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.decoder import Fields, Json, MalformedBody, decoding
-from kosminar.core.errors import Complaint, invalid
-from kosminar.core.period import Fault
+from kosminar.core.errors import Complaint, Fault, invalid
 from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.turns import in_turns
 

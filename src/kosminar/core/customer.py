@@ -14,8 +14,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
 from kosminar.core import amount
-from kosminar.core.errors import MESSAGES, Code
-from kosminar.core.period import Fault
+from kosminar.core.errors import MESSAGES, Code, Fault
 
 T = TypeVar("T")
 

@@ -15,9 +15,10 @@ from kosminar.core.amount import VALUE_LIMIT, ZERO
 from kosminar.core.errors import Code
 from kosminar.core.fact import Fact, FactName
 from kosminar.core.measure import MeasureType
-from kosminar.core.period import Period, local_day
+from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import MILESTONE_RUN, Method, Standing
+from kosminar.core.zone import local_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]
 def covered_from(programme: Programme, command: Enrol, at: datetime) -> Period | None:
     """The first period an enrolment would cover; None where the answer is 310019 (decision 13)."""
     if programme.streak or command.period_name is None:
-        return programme.running_or_next(at)
+        return programme.window.running_or_next(at, None)
     period = programme.period_named(command.period_name)
     return period if period is not None and at < period.ends_at else None
 
@@ -153,7 +154,7 @@ def _balance(standing: Standing, command: Enrol, period: Period, at: datetime) -
 
 
 def _un_enrol(programme: Programme, standing: Standing, at: datetime) -> Decision:
-    if programme.over(at):
+    if programme.window.over(at, None):
         return Decision(errors=(Code.UNKNOWN_PERIOD,))
     if not standing.stretches:
         if not programme.target.automatic:
@@ -161,7 +162,7 @@ def _un_enrol(programme: Programme, standing: Standing, at: datetime) -> Decisio
         return Decision(facts=(Fact(name=FactName.OPTED_OUT, at=at),))
     if not standing.enrolled:
         return Decision(warnings=(Code.ALREADY_UN_ENROLLED,))
-    running = programme.period_at(at)
+    running = programme.window.period_at(at, None)
     facts = [Fact(name=FactName.UN_ENROLLED, at=at, period_number=None if running is None else running.number)]
     if not programme.streak:
         facts += milestone.forfeit(programme, standing, at)
@@ -173,7 +174,7 @@ def _un_enrol(programme: Programme, standing: Standing, at: datetime) -> Decisio
 
 def _count(programme: Programme, standing: Standing, activity: Activity, at: datetime) -> Decision:
     amount = programme.target.measure.of(activity)
-    period = programme.period_at(activity.occurred_at)
+    period = programme.window.period_at(activity.occurred_at, None)
     if amount is None or period is None or programme.deactivated(at):
         return Decision(verdict=Verdict.NOT_COUNTED)
     admission = _admit(programme, standing, activity, period, at)

@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from kosminar.core import amount, period
-from kosminar.core.period import Fault
+from kosminar.core import amount, written
+from kosminar.core.errors import Fault
+from kosminar.core.zone import YEAR_MIN
 
 Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
 T = TypeVar("T")
@@ -42,7 +43,7 @@ PIECE_BYTES_MAX = 64 * 1024
 PART_BYTES = 32
 
 # What a reader answers beside a fault, so that the other fields can still be read. Never used for anything.
-UNREAD_AT: Final = datetime(period.YEAR_MIN, 1, 1, tzinfo=UTC)
+UNREAD_AT: Final = datetime(YEAR_MIN, 1, 1, tzinfo=UTC)
 
 
 class MalformedBody(ValueError):
@@ -196,17 +197,17 @@ class Fields:
         return self.optional(name, amount.thousandths_of)
 
     def instant(self, name: str, zone: ZoneInfo) -> datetime:
-        return self.required(name, lambda value: period.instant(_written(value), zone), UNREAD_AT)
+        return self.required(name, lambda value: written.instant(_written(value), zone), UNREAD_AT)
 
     def optional_instant(self, name: str, zone: ZoneInfo) -> datetime | None:
-        return self.optional(name, lambda value: period.instant(_written(value), zone))
+        return self.optional(name, lambda value: written.instant(_written(value), zone))
 
     def end_after(self, name: str, zone: ZoneInfo) -> datetime:
-        """The first instant after a written end, see period.end_after."""
-        return self.required(name, lambda value: period.end_after(_written(value), zone), UNREAD_AT)
+        """The first instant after a written end, see written.end_after."""
+        return self.required(name, lambda value: written.end_after(_written(value), zone), UNREAD_AT)
 
     def optional_end_after(self, name: str, zone: ZoneInfo) -> datetime | None:
-        return self.optional(name, lambda value: period.end_after(_written(value), zone))
+        return self.optional(name, lambda value: written.end_after(_written(value), zone))
 
     def inner(self, name: str) -> "Fields":
         """The fields of an object within; of an empty one if it is absent."""

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from kosminar.core import period
 from kosminar.core.activity import TRANSACTION
 from kosminar.core.amount import ONE
 from kosminar.core.errors import Code, Complaint, invalid
@@ -21,6 +20,7 @@ from kosminar.core.measure import FITTING, WHOLE, Entity, Measure, MeasureType
 from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, Programme, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
+from kosminar.core.window import fixed
 
 # Published limits of names and descriptions.
 NAME_LENGTH_MAX: Final = 200
@@ -171,7 +171,7 @@ def _check_periods(definition: Definition) -> Iterator[Complaint]:
     for index, defined in enumerate(definition.periods):
         yield from _check_name(f"periods[{index}].refCode", defined.span.name)
         yield from _check_description(f"periods[{index}].description", defined.description)
-    yield from (invalid(fault.path, fault.message) for fault in period.faults(spans))
+    yield from (invalid(fault.path, fault.message) for fault in fixed.faults(spans))
     # The earliest and the latest, wherever they stand: their order is a fault of its own.
     if definition.starts_at > min(span.starts_at for span in spans):
         yield invalid("fromDate", "must not be after the first period's start")

@@ -6,6 +6,7 @@ The list in docs/errors.md is checked against this one by a test.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Code(IntEnum):
@@ -91,6 +92,16 @@ MESSAGES: dict[Code, str] = {
     Code.UNKNOWN_NOTIFICATION: "The customer has no such notification; check customer id and number.",
     Code.IDENTIFIER_TAKEN: "An identifier belongs to another customer; nothing changed.",
 }
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a request. The message completes the path to a sentence: "periods[2].endDate must ..."."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the body'} {self.message}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def notices(
                     Notice(
                         name=name,
                         target_id=programme.target.target_id,
-                        period_id=None if moment.period is None else moment.period.period_id,
+                        period_id=None if fact.period_number is None else programme.period_id(fact.period_number),
                         data=data,
                         reward_id=reward_id(cause.customer_id, key_of_reward(fact, programme))
                         if name in (EventName.REWARD_ISSUED, EventName.REWARD_REVERSED)
@@ -104,7 +104,9 @@ def period_completed(programme: Programme, standing: Standing, period: Period, c
         **_values(programme, standing, period, run),
         "milestoneDetails": _milestone_details(programme, standing, period, run),
     }
-    return Notice(EventName.TARGET_PERIOD_COMPLETED, programme.target.target_id, period.period_id, data)
+    return Notice(
+        EventName.TARGET_PERIOD_COMPLETED, programme.target.target_id, programme.period_id(period.number), data
+    )
 
 
 def key_of_reward(fact: Fact, programme: Programme) -> RewardKey:
@@ -114,7 +116,7 @@ def key_of_reward(fact: Fact, programme: Programme) -> RewardKey:
     number = None if level_id else fact.period_number
     return RewardKey(
         target_id=programme.target.target_id,
-        period_id=0 if number is None else programme.period(number).period_id,
+        period_id=0 if number is None else programme.period_id(number),
         level_id=level_id,
         run=(fact.run or MILESTONE_RUN) if level_id else MILESTONE_RUN,
         reward_definition_id=fact.reward_definition_id,
@@ -136,7 +138,7 @@ def _target_enrolment(moment: _Moment) -> Data | None:
         "targetGroupId": programme.target_group_id,
         "targetGroupName": programme.name,
         "source": _source(moment.cause),
-        "targetPeriodId": period.period_id,
+        "targetPeriodId": programme.period_id(period.number),
         "targetPeriodName": period.name,
         "targetPeriodStartDate": period.starts_at,
         "targetCycleStartDate": programme.periods[0].starts_at,
@@ -364,7 +366,7 @@ def _target_details(programme: Programme, period: Period | None) -> Data:
         "name": programme.target.name,
         "targetGroupId": programme.target_group_id,
         "targetGroupName": programme.name,
-        "targetPeriodId": None if period is None else period.period_id,
+        "targetPeriodId": None if period is None else programme.period_id(period.number),
         "targetPeriodName": None if period is None else period.name,
         "description": programme.target.description,
     }

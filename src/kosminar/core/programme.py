@@ -1,4 +1,4 @@
-"""A programme: periods, one target or a streak's levels, and what they give.
+"""A programme: its window, one target or a streak's levels, and what they give.
 
 Values only: how a programme came to be (created, deactivated) is told by versions, because two instants can be equal
 while an order cannot. Its rules live in milestone.py and streak.py.
@@ -10,10 +10,10 @@ from enum import StrEnum
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from kosminar.core import period as periods
 from kosminar.core.measure import Measure
 from kosminar.core.period import Period
 from kosminar.core.reward import Allocation, RewardDefinition
+from kosminar.core.window.fixed import FixedWindow
 
 
 class TrackingType(StrEnum):
@@ -71,7 +71,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Programme:
-    """A target group with the one target that a milestone or a streak has. Periods are in order, numbered from 1."""
+    """A target group with the one target that a milestone or a streak has; `period_ids[n - 1]` is of period n."""
 
     target_group_id: int
     organisation_id: int
@@ -79,7 +79,8 @@ class Programme:
     tracking_type: TrackingType
     zone: ZoneInfo
     track_from_enrolment: bool
-    periods: tuple[Period, ...]
+    window: FixedWindow
+    period_ids: tuple[int, ...]
     target: Target
     levels: tuple[Level, ...]
     created_version: int
@@ -111,37 +112,30 @@ class Programme:
         defined = (*self.target.rewards, *(reward for level in self.levels for reward in level.rewards))
         return {reward.reward_definition_id: reward for reward in defined}
 
-    def period(self, number: int) -> Period:
-        return self.periods[number - 1]
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """In order, numbered from 1."""
+        return self.window.periods
 
-    def number_of(self, period_id: int) -> int:
-        """The number of the period with that id."""
-        return self._numbers[period_id]
+    def period(self, number: int) -> Period:
+        return self.window.period(number, None)
+
+    def period_id(self, number: int) -> int:
+        """The id by which the wire, the store and definitions know the period of that number."""
+        return self.period_ids[number - 1]
+
+    def period_number(self, period_id: int) -> int | None:
+        """The number of the period with that id; None where it is not one of the programme's."""
+        return self._numbers.get(period_id)
 
     @cached_property
     def _numbers(self) -> dict[int, int]:
-        return {period.period_id: period.number for period in self.periods}
-
-    @cached_property
-    def _starts(self) -> tuple[datetime, ...]:
-        return tuple(period.starts_at for period in self.periods)
-
-    def period_at(self, at: datetime) -> Period | None:
-        """The period that covers the instant, if any: [start, end)."""
-        return periods.period_at(self.periods, self._starts, at)
-
-    def running_or_next(self, at: datetime) -> Period | None:
-        """The running period, else the nearest to come, else None (decision 13)."""
-        return periods.running_or_next(self.periods, at)
+        return {period_id: number for number, period_id in enumerate(self.period_ids, start=1)}
 
     def period_named(self, name: str) -> Period | None:
         """Case is ignored, as it is where names must differ (decision 4)."""
         wanted = name.casefold()
         return next((p for p in self.periods if p.name.casefold() == wanted), None)
-
-    def over(self, at: datetime) -> bool:
-        """All periods have ended."""
-        return at >= self.periods[-1].ends_at
 
     def deactivated(self, at: datetime) -> bool:
         return self.deactivated_at is not None and at >= self.deactivated_at

@@ -150,7 +150,7 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
         for programme, period in _touched(batch, request, batch.customers[customer].at):
             _, period_ids = wanted.setdefault(StandingKey(customer, programme.target.target_id), (programme, set()))
             if period is not None:
-                period_ids.add(period.period_id)
+                period_ids.add(programme.period_id(period.number))
     batch.programmes = {key: programme for key, (programme, _) in wanted.items()}
     if wanted:
         batch.loaded = await standings.load_standings(connection, wanted)
@@ -181,7 +181,8 @@ def _touched(batch: _Batch, request: Request, at: datetime) -> list[tuple[Progra
         return [
             (programme, period)
             for programme in catalogue.by_activity_type.get(change.type, ())
-            if (period := programme.period_at(change.occurred_at)) is not None and not programme.deactivated(at)
+            if (period := programme.window.period_at(change.occurred_at, None)) is not None
+            and not programme.deactivated(at)
         ]
     if isinstance(change, Settlement):
         settled = catalogue.by_target.get(change.target_id)
@@ -203,7 +204,7 @@ def _completion(batch: _Batch, request: Request) -> tuple[CustomerKey, int, int]
     programme = batch.catalogues[request.organisation_id].by_target.get(request.change.target_id)
     if programme is None:
         return None
-    return request.customer, programme.target.target_id, programme.period(request.change.completed_number).period_id
+    return request.customer, programme.target.target_id, programme.period_id(request.change.completed_number)
 
 
 # ---------------------------------------------------------------- decide
@@ -346,7 +347,9 @@ def _tell_completed(batch: _Batch, request: Request, cause: Cause) -> None:
     customer_key, target_id, period_id = completion
     key = StandingKey(customer_key, target_id)
     programme, standing = batch.programmes[key], batch.current[key]
-    period = programme.period(programme.number_of(period_id))
+    number = programme.period_number(period_id)
+    assert number is not None, "a completed period is the programme's"
+    period = programme.period(number)
     if standing.enrolled_at_end_of(period) and not programme.cut_short(period):
         batch.completed.add(completion)
         _post(batch, request, [period_completed(programme, standing, period, cause)])
@@ -382,13 +385,12 @@ def _report(batch: _Batch, request: Request, report: RewardReport) -> ReportOutc
 
 def report_fact(programme: Programme, key: RewardKey, outcome: RewardState, reason: str | None, at: datetime) -> Fact:
     """The report of a reward as the audit trail tells it."""
-    number = next((period.number for period in programme.periods if period.period_id == key.period_id), None)
     return reward_fact(
         REPORT_FACTS[outcome],
         programme.reward(key.reward_definition_id),
         at=at,
         run=key.run,
-        period_number=number,
+        period_number=programme.period_number(key.period_id),
         level_id=key.level_id or None,
         reason=reason,
     )

@@ -221,7 +221,7 @@ class Closer:
         target by target, so that what one customer waits for is settled in that order.
         """
         ended = [
-            (programme.target.target_id, period.period_id)
+            (programme.target.target_id, programme.period_id(period.number))
             for programme in found
             if programme.target.period_end_rewards
             for period in programme.periods
@@ -339,7 +339,7 @@ class Closer:
         for bucket in standings.EVERY_BUCKET:
             after = 0
             while found := await standings.list_customers_to_tell_of_end(
-                connection, organisation_id, target_id, period, bucket=bucket, after=after, limit=PAGE
+                connection, programme, period, bucket=bucket, after=after, limit=PAGE
             ):
                 after = found[-1]
                 page += [Request(organisation_id, customer_id, told) for customer_id in found]

@@ -110,7 +110,7 @@ class Telling:
 
 
 def _period(programme: Programme | None, period_id: int) -> str:
-    for period in () if programme is None else programme.periods:
-        if period.period_id == period_id:
-            return f"period {period.number} ({period.name})"
-    return f"the period with id {period_id}, which is not the target's"
+    number = None if programme is None else programme.period_number(period_id)
+    if programme is None or number is None:
+        return f"the period with id {period_id}, which is not the target's"
+    return f"period {number} ({programme.period(number).name})"

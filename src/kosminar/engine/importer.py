@@ -22,8 +22,7 @@ from kosminar.core import customer
 from kosminar.core.activity import TRANSACTION
 from kosminar.core.customer import NewCustomer, Registration
 from kosminar.core.customer import Status as CustomerStatus
-from kosminar.core.errors import MESSAGES, Code, invalid
-from kosminar.core.period import Fault
+from kosminar.core.errors import MESSAGES, Code, Fault, invalid
 from kosminar.engine import registration
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.csv_lines import ATTRIBUTE_PREFIX, ImportRefused, Line, Lines

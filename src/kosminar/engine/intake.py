@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from kosminar.core.activity import TRANSACTION, Activity
 from kosminar.core.amount import ID_MAX, decimal_of, thousandths_of
 from kosminar.core.decoder import Fields, Json
-from kosminar.core.period import Fault
+from kosminar.core.errors import Fault
 
 ACTIVITY_ID_LENGTH_MAX: Final = 100
 TYPE_LENGTH_MAX: Final = 100

@@ -158,7 +158,9 @@ class _Replay:
                 told, version = f"activity {one.activity.activity_id!r}", one.definitions_version
                 for programme in self._definitions.hearing(one.activity.type, version):
                     # Programmes that have no period there have nothing to say.
-                    if programme.period_at(one.activity.occurred_at) is not None and not programme.deactivated(one.at):
+                    if programme.window.period_at(
+                        one.activity.occurred_at, None
+                    ) is not None and not programme.deactivated(one.at):
                         self._decide(programme, one.activity, one)
             case AcceptedCommand():
                 told, version = "command", one.definitions_version
@@ -249,7 +251,7 @@ class _Replay:
                     stretch.method.value, stretch.starts_at, stretch.ends_at, stretch.first_period_number
                 )
             for (number, run_number), progress in standing.progress.items():
-                place = Place("progress", target_id, (programme.period(number).period_id, run_number))
+                place = Place("progress", target_id, (programme.period_id(number), run_number))
                 rows[place] = ProgressRow(
                     decimal_of(progress.value),
                     decimal_of(programme.target.values[number - 1]),

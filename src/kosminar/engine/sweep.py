@@ -152,7 +152,7 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
     if programme is None or programme.streak:
         return None
     ended = [period for period in programme.periods if programme.settles_at(period) <= now]
-    period = next((period for period in ended if period.period_id == end.period_id), None)
+    period = next((period for period in ended if programme.period_id(period.number) == end.period_id), None)
     if period is None:
         return None
     before = _one_of_the_alike(programme, period)
@@ -170,7 +170,7 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
             number=period.number,
             ended_at=period.ends_at,
             rewarded=was.rewarded,
-            other_period_ids=tuple(other.period_id for other in ended if other is not period),
+            other_period_ids=tuple(programme.period_id(other.number) for other in ended if other is not period),
             now=now,
         ),
         facts=tuple(

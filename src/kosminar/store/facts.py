@@ -43,7 +43,7 @@ class RecordedFact(NamedTuple):
             fact.at,
             programme.target_group_id,
             programme.target.target_id,
-            None if number is None else programme.period(number).period_id,
+            None if number is None else programme.period_id(number),
             fact.run,
             fact.level_id,
             fact.reward_definition_id,

@@ -23,9 +23,11 @@ from kosminar.core.definition import (
     name_key,
 )
 from kosminar.core.measure import Entity, Measure, MeasureType
-from kosminar.core.period import Frequency, Period, Span, due_at
+from kosminar.core.period import Frequency, Period, Span
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
+from kosminar.core.window.fixed import FixedWindow
+from kosminar.core.zone import due_at
 from kosminar.store.queries import Connection, load
 from kosminar.store.rewards import points_and_text, value_of
 
@@ -292,7 +294,8 @@ def _programme(
         tracking_type=TrackingType(row["tracking_type"]),
         zone=ZoneInfo(row["zone"]),
         track_from_enrolment=row["track_from_enrolment"],
-        periods=tuple(_period(period_row) for period_row in period_rows),
+        window=FixedWindow(tuple(_period(period_row) for period_row in period_rows)),
+        period_ids=tuple(period_row["period_id"] for period_row in period_rows),
         target=target,
         levels=tuple(
             Level(
@@ -344,7 +347,7 @@ def _definition(row: Any, programme: Programme, period_rows: Sequence[Any]) -> D
 
 
 def _period(row: Any) -> Period:
-    return Period(row["period_id"], row["number"], row["name"], row["starts_at"], row["ends_at"], row["due_at"])
+    return Period(row["number"], row["name"], row["starts_at"], row["ends_at"], row["due_at"])
 
 
 def _reward(row: Any) -> RewardDefinition:

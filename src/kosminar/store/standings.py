@@ -255,7 +255,8 @@ class _Loading:
         for customer, target_id, period_id, run, value, achieved_at, recorded_at, days, *told in rows:
             progress = self._progress.get((self._customers.get(customer), target_id))
             if progress is not None:
-                number = self._targets[target_id].number_of(period_id)
+                number = self._targets[target_id].period_number(period_id)
+                assert number is not None, "progress is made in the programme's own periods"
                 progress[number, run] = Progress(exact_thousandths(value), achieved_at, recorded_at, tuple(days), *told)
 
     def runs(self, rows: Iterable[Any]) -> None:
@@ -308,7 +309,7 @@ def _progress_row(change: ChangedStanding, number: int, run: int, progress: Prog
     return (
         *change.key.customer,
         change.key.target_id,
-        programme.period(number).period_id,
+        programme.period_id(number),
         run,
         decimal_of(progress.value),
         decimal_of(programme.target.values[number - 1]),
@@ -355,8 +356,7 @@ def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
 
 async def list_customers_to_tell_of_end(
     connection: Connection,
-    organisation_id: int,
-    target_id: int,
+    programme: Programme,
     period: Period,
     *,
     bucket: int,
@@ -366,9 +366,9 @@ async def list_customers_to_tell_of_end(
     """Who of a bucket was in the period at its end and was not told so yet, by id, what comes after one."""
     rows = await QUERIES["list_customers_to_tell_of_end"].rows(
         connection,
-        organisation_id=organisation_id,
-        target_id=target_id,
-        period_id=period.period_id,
+        organisation_id=programme.organisation_id,
+        target_id=programme.target.target_id,
+        period_id=programme.period_id(period.number),
         number=period.number,
         ended_at=period.ends_at,
         bucket=bucket,

@@ -7,7 +7,7 @@ Three shapes of one instant, because existing clients read all of them: 2031-04-
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from kosminar.core.period import local_day
+from kosminar.core.zone import local_day
 
 # The finest grain of an instant here; an end that is excluded, less one of these, is the last instant included.
 TICK = timedelta(milliseconds=1)

@@ -26,19 +26,11 @@ from kosminar.core.definition import (
 )
 from kosminar.core.errors import Code, Complaint, invalid
 from kosminar.core.measure import Entity, Measure, MeasureType
-from kosminar.core.period import (
-    EXPLICIT_COUNT_MAX,
-    GENERATED_COUNT_MAX,
-    OFFSET_DAYS_MAX,
-    Frequency,
-    Span,
-    generate,
-    local_day,
-    local_midnight,
-)
+from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
-from kosminar.core.zone import zone_named
+from kosminar.core.window.fixed import EXPLICIT_COUNT_MAX, GENERATED_COUNT_MAX, generate
+from kosminar.core.zone import OFFSET_DAYS_MAX, local_day, local_midnight, zone_named
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

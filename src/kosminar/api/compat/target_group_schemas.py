@@ -15,9 +15,11 @@ from kosminar.core.definition import (
     REWARD_TEXT_LENGTH_MAX,
 )
 from kosminar.core.measure import Entity, MeasureType
-from kosminar.core.period import EXPLICIT_COUNT_MAX, GENERATED_COUNT_MAX, OFFSET_DAYS_MAX, Frequency
+from kosminar.core.period import Frequency
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
+from kosminar.core.window.fixed import EXPLICIT_COUNT_MAX, GENERATED_COUNT_MAX
+from kosminar.core.zone import OFFSET_DAYS_MAX
 
 ABOUT_CREATE: Final = (
     "Periods are those of `periods`, else `totalPeriods` ones made from `targetCycleStartDate` (or `fromDate`) in steps "

@@ -118,7 +118,7 @@ def shown(stored: DefinedProgramme, now: datetime) -> dict[str, Any]:
 def shown_row(stored: DefinedProgramme, now: datetime, *, include_periods: bool) -> dict[str, Any]:
     """A target group in a list: with the running period, if there is one, and when it was created."""
     row = shown(stored, now) if include_periods else _shown_group(stored)
-    running = stored.programme.period_at(now)
+    running = stored.programme.window.period_at(now, None)
     if running is not None:
         row["activePeriod"] = _shown_period(stored, running, now)
     row["createdOn"] = milliseconds(stored.created_at)
@@ -163,7 +163,7 @@ def _shown_group(stored: DefinedProgramme) -> dict[str, Any]:
 
 def _shown_period(stored: DefinedProgramme, period: Period, now: datetime) -> dict[str, Any]:
     return {
-        "id": period.period_id,
+        "id": stored.programme.period_id(period.number),
         "attribution": _attribution(stored),
         "startDate": first_day(period.starts_at, stored.programme.zone),
         "endDate": last_day(period.ends_at, stored.programme.zone),
@@ -178,8 +178,8 @@ def _shown_period(stored: DefinedProgramme, period: Period, now: datetime) -> di
 def _shown_target(stored: DefinedProgramme) -> dict[str, Any]:
     programme, target = stored.programme, stored.programme.target
     values = [
-        {"id": value_id, "periodId": period.period_id, "defaultValue": decimal_of(value)}
-        for value_id, period, value in zip(stored.target_value_ids, programme.periods, target.values, strict=True)
+        {"id": value_id, "periodId": period_id, "defaultValue": decimal_of(value)}
+        for value_id, period_id, value in zip(stored.target_value_ids, programme.period_ids, target.values, strict=True)
     ]
     return {
         "id": target.target_id,

@@ -106,7 +106,7 @@ class _Shown:
         self.standing = standing
         self.customer_id = customer_id
         self.now = now
-        self.current = programme.period_at(asked.tracking_at or now)
+        self.current = programme.window.period_at(asked.tracking_at or now, None)
         self.periods = programme.periods if asked.all_periods else tuple(p for p in [self.current] if p is not None)
 
     def group(self, version: Version) -> dict[str, Any]:
@@ -128,11 +128,10 @@ class _Shown:
         run = self.standing.runs[-1].number if programme.streak else 1
         progress = self.standing.progress.get((period.number, run))
         enrolled_on = self._enrolled_on(period)
+        period_id = programme.period_id(period.number)
         row: dict[str, Any] = {
-            "targetId": None
-            if progress is None
-            else stable_number(self.customer_id, target.target_id, period.period_id, run),
-            "periodId": period.period_id,
+            "targetId": None if progress is None else stable_number(self.customer_id, target.target_id, period_id, run),
+            "periodId": period_id,
             "periodRefCode": period.name,
             "periodStartDate": first_day(period.starts_at, programme.zone),
             "periodEndDate": last_day(period.ends_at, programme.zone),

@@ -15,8 +15,7 @@ from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import Json
-from kosminar.core.errors import MESSAGES, Code, invalid
-from kosminar.core.period import Fault
+from kosminar.core.errors import MESSAGES, Code, Fault, invalid
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.house import House
 from kosminar.engine.intake import ACTIVITY_ID_LENGTH_MAX, ATTRIBUTE_COUNT_MAX, TYPE_LENGTH_MAX, read_activity

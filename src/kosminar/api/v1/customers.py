@@ -13,8 +13,7 @@ from kosminar.core import customer
 from kosminar.core.access import Level, Resource
 from kosminar.core.customer import IDENTIFIER_LENGTH_MAX, NAME_LENGTH_MAX, NewCustomer, Registration, Status
 from kosminar.core.decoder import Json
-from kosminar.core.errors import Code, invalid
-from kosminar.core.period import Fault
+from kosminar.core.errors import Code, Fault, invalid
 from kosminar.engine import registration
 from kosminar.engine.house import House
 from kosminar.engine.registration import BATCH_COUNT_MAX

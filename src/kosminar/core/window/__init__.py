@@ -1,0 +1,1 @@
+"""Where the periods of a programme lie in time."""
