@@ -12,7 +12,8 @@ from kosminar.core.definition import (
     Definition,
     PromisedReward,
 )
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity, Measure
 from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -34,11 +35,12 @@ def build_periods(count: int) -> tuple[DefinedPeriod, ...]:
 def build_measure(**overrides: Any) -> Measure:
     fields = {
         "entity": Entity.TRANSACTION,
-        "type": MeasureType.SALES,
+        "type": "SALES",
         "event_name": TRANSACTION_EVENT_NAME,
         "attribute": None,
     }
-    return Measure(**{**fields, **overrides})
+    chosen = {**fields, **overrides}
+    return measure_of(chosen["entity"], chosen["type"], chosen["event_name"], chosen["attribute"])
 
 
 def build_target(**overrides: Any) -> DefinedTarget:

@@ -12,7 +12,8 @@ from kosminar.api.compat.definitions import ALWAYS_TRUE, read_definition
 from kosminar.core.decoder import Fields, decode
 from kosminar.core.definition import Definition, PromisedReward
 from kosminar.core.errors import Complaint
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Frequency
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -42,7 +43,7 @@ def test_a_milestone_is_read_with_its_defaults() -> None:
         datetime(2031, 4, 1, tzinfo=UTC),
     )
     assert [period.span.name for period in definition.periods] == ["Cycle_1", "Cycle_2", "Cycle_3"]
-    assert definition.target.measure == Measure(Entity.TRANSACTION, MeasureType.SALES, "TransactionAdd", None)
+    assert definition.target.measure == measure_of(Entity.TRANSACTION, "SALES", "TransactionAdd", None)
     assert definition.target.expression_json == ALWAYS_TRUE
     assert definition.target.values == (250_000,)
     assert definition.target.rewards == (PromisedReward(RewardKind.POINTS, 100_000, Allocation.PERIOD_END),)

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Command, Decision, Enrol, UnEnrol, decide, settle
 from kosminar.core.fact import Fact, FactName
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
@@ -58,7 +59,7 @@ def build_target(**overrides: object) -> Target:
             "target_id": 7,
             "name": "Spend",
             "description": None,
-            "measure": Measure(Entity.TRANSACTION, MeasureType.SALES, "transaction", None),
+            "measure": measure_of(Entity.TRANSACTION, "SALES", "transaction", None),
             "enrolment_method": EnrolmentMethod.IMPORT,
             "values": (100_000,) * period_count,
             "rewards": (
@@ -74,7 +75,7 @@ def build_streak(*, levels: tuple[int, ...] = (2, 3), continuous: bool = True, *
     """Ten daily periods that one purchase meets, and a badge for each level."""
     target = build_target(
         period_count=10,
-        measure=Measure(Entity.TRANSACTION, MeasureType.COUNT, "transaction", None),
+        measure=measure_of(Entity.TRANSACTION, "COUNT", "transaction", None),
         values=(1_000,) * 10,
         rewards=(),
     )

@@ -1,4 +1,4 @@
-"""The same activity is recognised by its content as parsed; measures read numbers strictly."""
+"""The same activity is recognised by its content as parsed."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -7,8 +7,6 @@ import pytest
 from tests.core.builders import day
 
 from kosminar.core.activity import FUTURE_TOLERANCE, Activity
-from kosminar.core.amount import ONE
-from kosminar.core.measure import Entity, Measure, MeasureType
 
 
 def build(**overrides: object) -> Activity:
@@ -44,28 +42,3 @@ def test_exactly_five_minutes_ahead_is_not_the_future() -> None:
 
     assert not ahead.in_the_future(day(1))
     assert ahead.in_the_future(day(1) - timedelta(microseconds=1))
-
-
-@pytest.mark.parametrize(
-    ("value", "amount"),
-    [
-        (Decimal("12.3455"), 12_346),
-        ("12.5", 12_500),
-        (0, 0),
-        (Decimal(-1), None),
-        ("1_000", None),
-        (True, None),
-        (None, None),
-        (Decimal("1E+12"), None),
-    ],
-)
-def test_a_sum_takes_amounts_and_nothing_else(value: object, amount: int | None) -> None:
-    measure = Measure(Entity.EVENT, MeasureType.EVENT_ATTRIBUTE, "run", "minutes")
-
-    assert measure.of(build(attributes={"minutes": value})) == amount
-
-
-def test_a_measure_hears_its_own_type_only() -> None:
-    assert Measure(Entity.EVENT, MeasureType.COUNT, "run", None).of(build()) == ONE
-    assert Measure(Entity.EVENT, MeasureType.COUNT, "walk", None).of(build()) is None
-    assert Measure(Entity.TRANSACTION, MeasureType.COUNT, "x", None).of(build(type="transaction")) == ONE

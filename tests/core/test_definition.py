@@ -27,7 +27,7 @@ from kosminar.core.definition import (
     name_taken,
 )
 from kosminar.core.errors import Code, Complaint
-from kosminar.core.measure import Entity, MeasureType
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Span
 from kosminar.core.programme import TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -60,8 +60,8 @@ def points(value: str) -> PromisedReward:
     return PromisedReward(RewardKind.POINTS, thousandths_of(value), Allocation.IMMEDIATE)
 
 
-EVENT = {"entity": Entity.EVENT, "type": MeasureType.COUNT, "event_name": "lapDone"}
-ATTRIBUTE = {**EVENT, "type": MeasureType.EVENT_ATTRIBUTE, "attribute": "minutes"}
+EVENT = {"entity": Entity.EVENT, "type": "COUNT", "event_name": "lapDone"}
+ATTRIBUTE = {**EVENT, "type": "EVENT_ATTRIBUTE", "attribute": "minutes"}
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ ATTRIBUTE = {**EVENT, "type": MeasureType.EVENT_ATTRIBUTE, "attribute": "minutes
         with_target(values=values("999999999999.999")),
         with_target(rewards=(POINTS_AT_PERIOD_END, points("0.001"), custom("v"), custom("v" * 200))),
         with_target(rewards=(POINTS,) * 20),
-        *(with_measure(type=type_) for type_ in (MeasureType.GROSS_SALES, MeasureType.SALES, MeasureType.COUNT)),
-        with_target(measure=build_measure(type=MeasureType.VISIT), values=values("3.000")),
+        *(with_measure(type=type_) for type_ in ("GROSS_SALES", "SALES", "COUNT")),
+        with_target(measure=build_measure(type="VISIT"), values=values("3.000")),
         with_measure(**EVENT),
-        with_measure(**{**EVENT, "type": MeasureType.VISIT, "event_name": "e" * 100}),
+        with_measure(**{**EVENT, "type": "VISIT", "event_name": "e" * 100}),
         with_measure(**{**ATTRIBUTE, "attribute": "a" * 100}),
         build_streak(),
         build_streak(tracking_type=TrackingType.NON_CONTINUOUS_STREAKS),
@@ -128,11 +128,11 @@ BAD = {
     "value zero": (with_target(values=values("1", "0.000", "3")), "targets[0].defaultValues[1].defaultValue"),
     "value negative": (with_target(values=values("-0.001")), "targets[0].defaultValues[0].defaultValue"),
     "half a purchase": (
-        with_target(measure=build_measure(type=MeasureType.COUNT), values=values("2.5")),
+        with_target(measure=build_measure(type="COUNT"), values=values("2.5")),
         "targets[0].defaultValues[0].defaultValue",
     ),
     "half a visit": (
-        with_target(measure=build_measure(type=MeasureType.VISIT), values=values("2.001")),
+        with_target(measure=build_measure(type="VISIT"), values=values("2.001")),
         "targets[0].defaultValues[0].defaultValue",
     ),
     "levels on a milestone": (build_definition(levels=build_levels(1)), "streaks"),
@@ -177,8 +177,8 @@ def test_a_broken_rule_is_one_complaint_that_names_the_field(definition: Definit
     ("definition", "code"),
     [
         (with_target(name="n" * 201), Code.TARGET_NAME_TOO_LONG),
-        (with_measure(type=MeasureType.EVENT_ATTRIBUTE, attribute="minutes"), Code.ENTITY_AND_TYPE_DO_NOT_FIT),
-        (with_measure(**{**EVENT, "type": MeasureType.SALES}), Code.ENTITY_AND_TYPE_DO_NOT_FIT),
+        (with_measure(type="EVENT_ATTRIBUTE", attribute="minutes"), Code.ENTITY_AND_TYPE_DO_NOT_FIT),
+        (with_measure(**{**EVENT, "type": "SALES"}), Code.ENTITY_AND_TYPE_DO_NOT_FIT),
         (with_measure(**{**ATTRIBUTE, "attribute": None}), Code.MEASURED_FIELD_MISSING),
         (with_measure(**{**ATTRIBUTE, "attribute": ""}), Code.UNKNOWN_EXTENDED_FIELD),
         (with_measure(**{**ATTRIBUTE, "attribute": "a" * 101}), Code.UNKNOWN_EXTENDED_FIELD),

@@ -10,7 +10,8 @@ from kosminar.core.amount import decimal_of, thousandths_of
 from kosminar.core.decide import Enrol, UnEnrol, Verdict, decide, settle
 from kosminar.core.errors import Code
 from kosminar.core.fact import FactName
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
@@ -35,7 +36,7 @@ def programme_of(world: model.ModelProgramme) -> Programme:
             target_id=1,
             name="world",
             description=None,
-            measure=Measure(Entity(world.entity), MeasureType(world.measure), event, world.attribute),
+            measure=measure_of(Entity(world.entity), world.measure, event, world.attribute),
             enrolment_method=EnrolmentMethod.TRANSACTION if world.automatic else EnrolmentMethod.IMPORT,
             values=tuple(thousandths_of(p.target_value) for p in world.periods),
             rewards=rewards,

@@ -19,7 +19,8 @@ from kosminar.core.definition import (
     Definition,
     PromisedReward,
 )
-from kosminar.core.measure import FITTING, WHOLE, Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import MEASURES
+from kosminar.core.measure.measure import Entity, Measure
 from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
@@ -92,19 +93,19 @@ def _written(draw: st.DrawFn, first_on: date, zone: ZoneInfo) -> list[Span]:
 
 
 def _measures() -> st.SearchStrategy[Measure]:
-    fitting = [(entity, type_) for entity, types in FITTING.items() for type_ in types]
+    fitting = [(entity, measure) for measure in MEASURES.values() for entity in measure.entities]
     return st.sampled_from(fitting).map(
         lambda pair: build_measure(
             entity=pair[0],
-            type=pair[1],
+            type=pair[1].type,
             event_name=TRANSACTION_EVENT_NAME if pair[0] is Entity.TRANSACTION else EVENT_NAME,
-            attribute="minutes" if pair[1] is MeasureType.EVENT_ATTRIBUTE else None,
+            attribute="minutes" if pair[1].names_attribute else None,
         )
     )
 
 
 def _values(measure: Measure) -> st.SearchStrategy[int]:
-    if measure.type in WHOLE:
+    if measure.whole:
         return st.integers(1, 3).map(lambda value: value * ONE)
     return st.sampled_from([1, ONE, 10 * ONE, LARGEST])
 

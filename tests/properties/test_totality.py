@@ -49,7 +49,7 @@ def steps(draw: st.DrawFn, programme: Programme) -> tuple[datetime, Command]:
         return at, Enrol(draw(names), draw(balances), reset=draw(st.booleans()))
     activity = Activity(
         activity_id="a",
-        type=draw(st.sampled_from([programme.target.measure.listens_to] * 5 + [TRANSACTION, EVENT_NAME])),
+        type=draw(st.sampled_from([programme.target.measure.hears] * 5 + [TRANSACTION, EVENT_NAME])),
         occurred_at=draw(st.just(at) | st.just(at) | st.just(at) | instants(programme)),
         attributes=dict.fromkeys(("amount", "grossAmount", "minutes"), draw(ATTRIBUTES)),
     )

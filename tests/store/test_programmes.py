@@ -20,7 +20,7 @@ from tests.definitions import (
 )
 
 from kosminar.core.definition import DefinedLevel, DefinedProgramme, Definition, PromisedReward
-from kosminar.core.measure import Entity, MeasureType
+from kosminar.core.measure.measure import Entity
 from kosminar.core.programme import EnrolmentMethod
 from kosminar.core.reward import Allocation, RewardKind
 from kosminar.engine.clients import create_organisation
@@ -51,9 +51,7 @@ STREAK = build_streak(
     name="Autumn laps",
     target=build_target(
         name="Laps",
-        measure=build_measure(
-            entity=Entity.EVENT, type=MeasureType.EVENT_ATTRIBUTE, event_name="lapDone", attribute="metres"
-        ),
+        measure=build_measure(entity=Entity.EVENT, type="EVENT_ATTRIBUTE", event_name="lapDone", attribute="metres"),
         rewards=(POINTS,),
     ),
     levels=(

@@ -14,7 +14,6 @@ from kosminar.core.activity import Activity
 from kosminar.core.amount import VALUE_LIMIT, ZERO
 from kosminar.core.errors import Code
 from kosminar.core.fact import Fact, FactName
-from kosminar.core.measure import MeasureType
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.standing import MILESTONE_RUN, Method, Standing
@@ -173,7 +172,7 @@ def _un_enrol(programme: Programme, standing: Standing, at: datetime) -> Decisio
 
 
 def _count(programme: Programme, standing: Standing, activity: Activity, at: datetime) -> Decision:
-    amount = programme.target.measure.of(activity)
+    amount = programme.target.measure.number(activity)
     period = programme.window.period_at(activity.occurred_at, None)
     if amount is None or period is None or programme.deactivated(at):
         return Decision(verdict=Verdict.NOT_COUNTED)
@@ -237,7 +236,7 @@ def _progress(
     target = programme.target
     run = standing.run_at(activity.occurred_at).number if programme.streak else MILESTONE_RUN
     was = standing.progress_in(period, run=run)
-    day = local_day(activity.occurred_at, programme.zone) if target.measure.type is MeasureType.VISIT else None
+    day = local_day(activity.occurred_at, programme.zone) if target.measure.daily else None
     value = was.value if day is not None and day in was.days else was.value + amount
     if value >= VALUE_LIMIT:
         return None

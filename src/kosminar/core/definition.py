@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from kosminar.core.activity import TRANSACTION
 from kosminar.core.amount import ONE
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.measure import FITTING, WHOLE, Entity, Measure, MeasureType
+from kosminar.core.measure.measure import Entity, Measure
 from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, Programme, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -190,9 +190,9 @@ def _check_target(target: DefinedTarget) -> Iterator[Complaint]:
 
 
 def _check_measure(here: str, measure: Measure) -> Iterator[Complaint]:
-    if measure.type not in FITTING[measure.entity]:
+    if measure.entity not in measure.entities:
         yield Complaint.of(Code.ENTITY_AND_TYPE_DO_NOT_FIT)
-    elif measure.type is MeasureType.EVENT_ATTRIBUTE and measure.attribute is None:
+    elif measure.names_attribute and measure.attribute is None:
         yield Complaint.of(Code.MEASURED_FIELD_MISSING)
     if measure.attribute is not None and not _fits(measure.attribute, MEASURED_NAME_LENGTH_MAX):
         yield Complaint.of(Code.UNKNOWN_EXTENDED_FIELD)
@@ -207,12 +207,12 @@ def _check_values(definition: Definition) -> Iterator[Complaint]:
     values, period_count = definition.target.values, len(definition.periods)
     if len(values) not in (1, period_count):
         yield invalid(here, f"must be one for all periods or one for each of the {period_count}")
-    whole = definition.target.measure.type in WHOLE
+    measure = definition.target.measure
     for index, value in enumerate(values):
         if value <= 0:
             yield invalid(f"{here}[{index}].defaultValue", "must be greater than 0")
-        elif whole and value % ONE != 0:
-            yield invalid(f"{here}[{index}].defaultValue", f"must be whole for {definition.target.measure.type}")
+        elif measure.whole and value % ONE != 0:
+            yield invalid(f"{here}[{index}].defaultValue", f"must be whole for {measure.type}")
 
 
 def _check_levels(definition: Definition) -> Iterator[Complaint]:

@@ -218,7 +218,7 @@ def _value_achieved(moment: _Moment) -> Data | None:
     assert period is not None, "a target is achieved in a period"
     run = moment.fact.run or MILESTONE_RUN
     activity = moment.cause.activity
-    added = None if activity is None else moment.programme.target.measure.of(activity)
+    added = None if activity is None else moment.programme.target.measure.number(activity)
     return _value_of_activity(moment, period, run, added or ZERO)
 
 

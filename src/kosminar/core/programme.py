@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from kosminar.core.measure import Measure
+from kosminar.core.measure.measure import Measure
 from kosminar.core.period import Period
 from kosminar.core.reward import Allocation, RewardDefinition
 from kosminar.core.window.fixed import FixedWindow

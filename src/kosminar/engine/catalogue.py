@@ -43,7 +43,7 @@ class Catalogue:
         ordered = sorted(found, key=lambda p: p.target.target_id)
         heard: dict[str, list[Programme]] = {}
         for programme in ordered:
-            heard.setdefault(programme.target.measure.listens_to, []).append(programme)
+            heard.setdefault(programme.target.measure.hears, []).append(programme)
         subscribers = {
             name: tuple(each.webhook_endpoint_id for each in endpoints if each.subscribes_to(name))
             for name in EventName

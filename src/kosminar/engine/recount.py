@@ -75,7 +75,7 @@ class Definitions:
         key = (activity_type, min(version, self.version))
         heard = self._heard.get(key)
         if heard is None:
-            listening = (p for _, p in sorted(self.newest.items()) if p.target.measure.listens_to == activity_type)
+            listening = (p for _, p in sorted(self.newest.items()) if p.target.measure.hears == activity_type)
             heard = tuple(p for programme in listening if (p := programme.as_of(version)) is not None)
             self._heard[key] = heard
         return heard
@@ -158,9 +158,8 @@ class _Replay:
                 told, version = f"activity {one.activity.activity_id!r}", one.definitions_version
                 for programme in self._definitions.hearing(one.activity.type, version):
                     # Programmes that have no period there have nothing to say.
-                    if programme.window.period_at(
-                        one.activity.occurred_at, None
-                    ) is not None and not programme.deactivated(one.at):
+                    period = programme.window.period_at(one.activity.occurred_at, None)
+                    if period is not None and not programme.deactivated(one.at):
                         self._decide(programme, one.activity, one)
             case AcceptedCommand():
                 told, version = "command", one.definitions_version

@@ -22,7 +22,8 @@ from kosminar.core.definition import (
     PromisedReward,
     name_key,
 )
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Frequency, Period, Span
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
@@ -186,7 +187,7 @@ async def _insert_target(connection: Connection, target: DefinedTarget, group: M
         name_key=name_key(target.name),
         description=target.description,
         target_entity=target.measure.entity.value,
-        target_type=target.measure.type.value,
+        target_type=target.measure.type,
         event_name=target.measure.event_name,
         attribute_name=target.measure.attribute,
         enrolment_method=target.enrolment_method.value,
@@ -280,9 +281,7 @@ def _programme(
         target_id=row["target_id"],
         name=row["target_name"],
         description=row["target_description"],
-        measure=Measure(
-            Entity(row["target_entity"]), MeasureType(row["target_type"]), row["event_name"], row["attribute_name"]
-        ),
+        measure=measure_of(Entity(row["target_entity"]), row["target_type"], row["event_name"], row["attribute_name"]),
         enrolment_method=EnrolmentMethod(row["enrolment_method"]),
         values=tuple(exact_thousandths(period_row["value"]) for period_row in period_rows),
         rewards=tuple(rewards.get(None, ())),

@@ -25,7 +25,9 @@ from kosminar.core.definition import (
     default_level_name,
 )
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.measure import Entity, Measure, MeasureType
+from kosminar.core.measure.catalogue import MEASURES, measure_of
+from kosminar.core.measure.measure import Entity, Measure
+from kosminar.core.measure.sales import Sales
 from kosminar.core.period import Frequency, Span
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -64,11 +66,11 @@ PUBLISHED_TYPES: Final[Mapping[str, frozenset[str]]] = {
     "POINTS": _POINTS,
     "ALTERNATE_CURRENCIES": frozenset({"REGULAR", "PROMOTION", "PROMOTIONAL", "ALL"}),
 }
-ALL_TYPES: Final = frozenset[str]().union(*PUBLISHED_TYPES.values())
-OUR_ENTITIES, OUR_TYPES = frozenset(Entity), frozenset(MeasureType)
+ALL_TYPES: Final = frozenset(MEASURES).union(*PUBLISHED_TYPES.values())
+OUR_ENTITIES = frozenset(Entity)
 
 # Stands in for a measure that was refused, so that the other rules can still be checked; breaks none of them.
-UNREAD_MEASURE: Final = Measure(Entity.TRANSACTION, MeasureType.SALES, TRANSACTION_EVENT_NAME, None)
+UNREAD_MEASURE: Final[Measure] = Sales(Entity.TRANSACTION, TRANSACTION_EVENT_NAME, None)
 
 
 class Window(StrEnum):
@@ -251,8 +253,8 @@ def _measure(target: Fields, complaints: list[Complaint]) -> Measure:
     type_ = target.required("targetType", lambda value: _one_of(value, ALL_TYPES), "")
     if not entity or not type_:
         return UNREAD_MEASURE
-    if entity in OUR_ENTITIES and type_ in OUR_TYPES:
-        return _supported_measure(target, Entity(entity), MeasureType(type_), complaints)
+    if entity in OUR_ENTITIES and type_ in MEASURES:
+        return _supported_measure(target, Entity(entity), type_, complaints)
     if type_ not in PUBLISHED_TYPES[entity]:
         complaints.append(Complaint.of(Code.ENTITY_AND_TYPE_DO_NOT_FIT))
         return UNREAD_MEASURE
@@ -263,15 +265,15 @@ def _measure(target: Fields, complaints: list[Complaint]) -> Measure:
     return UNREAD_MEASURE
 
 
-def _supported_measure(target: Fields, entity: Entity, type_: MeasureType, complaints: list[Complaint]) -> Measure:
+def _supported_measure(target: Fields, entity: Entity, type_: str, complaints: list[Complaint]) -> Measure:
     event_name = target.optional("eventName", _text) or ""
     if entity is Entity.TRANSACTION:
         if event_name not in ("", TRANSACTION_EVENT_NAME):
             rule = f"must be {TRANSACTION_EVENT_NAME} or absent for targetEntity {entity}"
             complaints.append(invalid(target.path("eventName"), rule))
         event_name = TRANSACTION_EVENT_NAME
-    attribute = _attribute(target, complaints) if type_ is MeasureType.EVENT_ATTRIBUTE else None
-    return Measure(entity, type_, event_name, attribute)
+    attribute = _attribute(target, complaints) if MEASURES[type_].names_attribute else None
+    return measure_of(entity, type_, event_name, attribute)
 
 
 def _attribute(target: Fields, complaints: list[Complaint]) -> str | None:

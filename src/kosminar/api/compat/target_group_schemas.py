@@ -14,7 +14,8 @@ from kosminar.core.definition import (
     REWARD_COUNT_MAX,
     REWARD_TEXT_LENGTH_MAX,
 )
-from kosminar.core.measure import Entity, MeasureType
+from kosminar.core.measure.catalogue import MEASURES
+from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Frequency
 from kosminar.core.programme import EnrolmentMethod, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
@@ -81,7 +82,7 @@ _TARGET: Final = _object(
         "name": _NAME,
         "description": _DESCRIPTION,
         "targetEntity": _words(Entity),
-        "targetType": _words(MeasureType),
+        "targetType": _words(MEASURES),
         "eventName": _MEASURED_NAME,
         "extendedFieldInfo": {**_EXTENDED_FIELD, "type": ["object", "null"]},
         "enrolmentMethod": {**_words(EnrolmentMethod), "default": EnrolmentMethod.IMPORT.value},

@@ -18,7 +18,6 @@ from kosminar.core.amount import decimal_of
 from kosminar.core.clock import clock_now
 from kosminar.core.definition import DefinedProgramme, name_taken
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.measure import MeasureType
 from kosminar.core.period import Period
 from kosminar.core.programme import Level as StreakLevel
 from kosminar.core.programme import Target
@@ -204,7 +203,7 @@ def _shown_target(stored: DefinedProgramme) -> dict[str, Any]:
 
 
 def _extended_field_info(target: Target) -> dict[str, Any] | None:
-    if target.measure.type is not MeasureType.EVENT_ATTRIBUTE:
+    if not target.measure.names_attribute:
         return None
     return {"name": target.measure.attribute, "aggregateFunction": "SUM", "aggregateWindow": None}
 

@@ -18,7 +18,7 @@ from kosminar.core.clock import clock_now
 from kosminar.core.customer import Customer
 from kosminar.core.decide import settle
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.measure import Entity
+from kosminar.core.measure.measure import Entity
 from kosminar.core.number import stable_number
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme

@@ -1,0 +1,1 @@
+"""What of an activity a target counts: a file for each measure."""
