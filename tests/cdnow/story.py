@@ -109,11 +109,11 @@ class Story:
 
     async def call(self, step: scenario.Enrol | scenario.UnEnrol) -> None:
         group_id, target_id = self.targets[step.programme]
-        command: Enrol | UnEnrol = UnEnrol()
+        command: Enrol | UnEnrol = UnEnrol(target_id)
         if isinstance(step, scenario.Enrol):
             balance = None if step.initial_balance is None else thousandths_of(Decimal(step.initial_balance))
-            command = Enrol(None, balance, bool(step.reset))
-        change = EnrolmentChange(group_id, target_id, command, "story")
+            command = Enrol(target_id, None, balance, bool(step.reset))
+        change = EnrolmentChange(group_id, command, "story")
         outcome = await self.house.writer.submit_one(Request(self.organisation_id, step.customer_id, change))
         assert isinstance(outcome, EnrolmentOutcome)
         expected = [] if step.expected_code is None else [step.expected_code]
@@ -139,7 +139,7 @@ async def create(
     (found,) = [
         p for p in await programme_store.fetch_all(connection, organisation_id) if p.target_group_id == group_id
     ]
-    return group_id, found.target.target_id
+    return group_id, found.targets[0].target_id
 
 
 def write_month(folder: Path, year: int, month: int, rows: Sequence[Purchase]) -> Path:

@@ -5,14 +5,15 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from kosminar.core.activity import Activity
-from kosminar.core.decide import Command, Decision, Enrol, UnEnrol, decide, settle
+from kosminar.core.decide import Command, Decision, Enrol, Judgement, UnEnrol, decide, settle
 from kosminar.core.fact import Fact, FactName
+from kosminar.core.kind.catalogue import KINDS
 from kosminar.core.measure.catalogue import measure_of
 from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
-from kosminar.core.standing import Standing
+from kosminar.core.standing import TargetStanding
 from kosminar.core.window.fixed import FixedWindow
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -37,12 +38,12 @@ def build_programme(**overrides: object) -> Programme:
             "target_group_id": 1,
             "organisation_id": 1,
             "name": "Spring",
-            "tracking_type": TrackingType.DEFAULT,
+            "kind": KINDS[TrackingType.DEFAULT],
             "zone": ZoneInfo("UTC"),
             "track_from_enrolment": False,
             "window": FixedWindow(periods),
             "period_ids": tuple(100 + period.number for period in periods),
-            "target": target,
+            "targets": (target,),
             "levels": (),
             "created_version": 1,
             "deactivated_at": None,
@@ -83,7 +84,7 @@ def build_streak(*, levels: tuple[int, ...] = (2, 3), continuous: bool = True, *
         **{
             "period_count": 10,
             "target": target,
-            "tracking_type": TrackingType.STREAKS if continuous else TrackingType.NON_CONTINUOUS_STREAKS,
+            "kind": KINDS[TrackingType.STREAKS if continuous else TrackingType.NON_CONTINUOUS_STREAKS],
             "levels": tuple(
                 Level(
                     10 + n,
@@ -104,35 +105,37 @@ class Customer:
 
     def __init__(self, programme: Programme) -> None:
         self.programme = programme
-        self.standing = Standing.untouched(streak=programme.streak)
+        self.standing = programme.untouched
         self.facts: list[Fact] = []
         self._bill_count = 0
 
+    @property
+    def part(self) -> TargetStanding:
+        """The customer's part in the group's first target."""
+        return self.standing.targets[0]
+
     def enrol(self, at: float, **options: object) -> Decision:
-        return self._ask(Enrol(**options), at)
+        return self._ask(Enrol(self.programme.targets[0].target_id, **options), at)
 
     def un_enrol(self, at: float) -> Decision:
-        return self._ask(UnEnrol(), at)
+        return self._ask(UnEnrol(self.programme.targets[0].target_id), at)
 
-    def buy(self, on: float, amount: str = "100", *, at: float | None = None) -> Decision:
+    def buy(self, on: float, amount: str = "100", *, at: float | None = None) -> Judgement:
         """Buys on a day; the activity arrives then, or late at another."""
         self._bill_count += 1
         bill = Activity(f"bill-{self._bill_count}", "transaction", day(on), {"amount": Decimal(amount)})
-        return self._ask(bill, on if at is None else at)
+        return self._ask(bill, on if at is None else at).judgements[0]
 
     def wait(self, until: float) -> list[Fact]:
-        facts = settle(self.programme, self.standing, day(until))
-        self._happen(facts)
-        return facts
+        self.standing, facts = settle(self.programme, self.standing, day(until))
+        self.facts += facts
+        return list(facts)
 
     def _ask(self, command: Command, at: float) -> Decision:
         decision = decide(self.programme, self.standing, command, day(at))
-        self._happen(decision.facts)
+        self.standing = decision.standing
+        self.facts += decision.facts
         return decision
-
-    def _happen(self, facts: tuple[Fact, ...] | list[Fact]) -> None:
-        self.standing = self.standing.after(facts)
-        self.facts += facts
 
     def told(self, *names: FactName) -> list[tuple[str, int | None]]:
         """The facts of these names so far, each with its period's number."""

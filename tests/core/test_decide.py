@@ -5,13 +5,16 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.builders import Customer, build_programme, build_streak, build_target
+from tests.core.builders import Customer, build_programme, build_streak, build_target, day
 
-from kosminar.core import decide
+from kosminar.core import decide as deciding
+from kosminar.core.activity import Activity
 from kosminar.core.amount import AMOUNT_LIMIT, VALUE_LIMIT, text_of
-from kosminar.core.decide import Decision, Verdict
+from kosminar.core.decide import Decision, Enrol, Judgement, Reason, Verdict, decide
 from kosminar.core.errors import Code
 from kosminar.core.fact import FactName
+from kosminar.core.measure.catalogue import measure_of
+from kosminar.core.measure.measure import Entity
 from kosminar.core.programme import EnrolmentMethod
 
 
@@ -24,7 +27,7 @@ def test_enrolling_covers_the_running_period_and_all_later_ones() -> None:
 
     ana.enrol(2.5)
 
-    assert [s.first_period_number for s in ana.standing.stretches] == [2]
+    assert [s.first_period_number for s in ana.part.stretches] == [2]
 
 
 def test_a_period_by_name_whatever_its_case_unless_it_has_ended() -> None:
@@ -50,7 +53,7 @@ def test_twice_in_is_an_error_and_twice_out_a_warning() -> None:
     assert ana.enrol(1.5).errors == (Code.ALREADY_ENROLLED,)
     ana.un_enrol(2)
 
-    assert ana.un_enrol(2.5) == Decision(warnings=(Code.ALREADY_UN_ENROLLED,))
+    assert ana.un_enrol(2.5) == Decision(ana.standing, warnings=(Code.ALREADY_UN_ENROLLED,))
 
 
 def test_a_streak_ignores_period_and_balance_with_warnings() -> None:
@@ -137,9 +140,9 @@ def test_an_activity_that_would_take_a_value_to_its_limit_counts_for_nothing() -
     before = ana.standing
 
     over = ana.buy(1.5, text_of(room + 1))
-    assert (over.verdict, over.facts, ana.standing) == (Verdict.NOT_COUNTED, (), before)
+    assert (over.verdict, over.reason, ana.standing) == (Verdict.NOT_COUNTED, Reason.NO_NUMBER, before)
     assert ana.buy(1.5, text_of(room)).verdict is Verdict.COUNTED
-    assert ana.standing.progress_in(ana.programme.period(1)).value == VALUE_LIMIT - 1
+    assert ana.part.progress_in(ana.programme.period(1)).value == VALUE_LIMIT - 1
     assert ana.buy(1.5, "0").verdict is Verdict.COUNTED
     assert ana.buy(1.5, "0.001").verdict is Verdict.NOT_COUNTED
     assert ana.buy(2.5, "0.001").verdict is Verdict.COUNTED
@@ -147,13 +150,133 @@ def test_an_activity_that_would_take_a_value_to_its_limit_counts_for_nothing() -
 
 def test_an_activity_that_would_pass_the_limit_does_not_enrol(monkeypatch: pytest.MonkeyPatch) -> None:
     # One amount alone comes nowhere near the limit, so it is brought near here.
-    monkeypatch.setattr(decide, "VALUE_LIMIT", 100_000)
+    monkeypatch.setattr(deciding, "VALUE_LIMIT", 100_000)
     ana, ben = automatic(), automatic()
 
-    assert ana.buy(1.5, "100").facts == ()
-    assert ana.standing.stretches == ()
+    assert ana.buy(1.5, "100").verdict is Verdict.NOT_COUNTED
+    assert ana.facts == []
+    assert ana.part.stretches == ()
     assert ben.buy(1.5, "99.999").verdict is Verdict.COUNTED
-    assert ben.standing.enrolled
+    assert ben.part.enrolled
+
+
+REASONS = {
+    "deactivated": Reason.DEACTIVATED,
+    "between two periods": Reason.OUTSIDE_PERIODS,
+    "no number": Reason.NO_NUMBER,
+    "opted out": Reason.OPTED_OUT,
+    "never enrolled": Reason.NOT_ENROLLED,
+    "in a later period only": Reason.NOT_ENROLLED,
+    "before the enrolment": Reason.BEFORE_ENROLMENT,
+    "while out": Reason.WHILE_OUT,
+    "out at the end": Reason.WHILE_OUT,
+    "too late": Reason.TOO_LATE,
+    "counted": Reason.COUNTED,
+    "a day twice": Reason.DAY_COUNTED,
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_every_judgement_says_the_first_reason_that_holds(case: str) -> None:
+    judgement = judged(case)
+
+    assert judgement.reason is REASONS[case]
+    counted = judgement.reason in (Reason.COUNTED, Reason.DAY_COUNTED)
+    assert (judgement.verdict is Verdict.COUNTED) is counted
+    assert (judgement.value is not None) is counted
+
+
+def judged(case: str) -> Judgement:
+    ana = Customer(build_programme(offset_days=1))
+    match case:
+        case "deactivated":
+            ana.enrol(1)
+            ana.programme = build_programme(deactivated_at=day(1.2), deactivated_version=2)
+            return ana.buy(1.1, "-1", at=1.5)
+        case "between two periods":
+            return ana.buy(9)
+        case "no number":
+            return ana.buy(1.5, "-1")
+        case "opted out":
+            ana = automatic()
+            ana.un_enrol(1.1)
+        case "in a later period only":
+            ana.enrol(1.1, period_name="Cycle_3")
+        case "before the enrolment":
+            ana = Customer(build_programme(track_from_enrolment=True))
+            ana.enrol(1.7)
+            return ana.buy(1.5, at=1.8)
+        case "while out":
+            ana.enrol(1.1)
+            ana.un_enrol(1.2)
+        case "out at the end":
+            ana.enrol(1)
+            ana.un_enrol(1.7)
+            return ana.buy(1.5, at=2.5)
+        case "too late":
+            ana.enrol(1)
+            return ana.buy(1.5, at=3)
+        case "counted":
+            ana.enrol(1)
+        case "a day twice":
+            visits = measure_of(Entity.TRANSACTION, "VISIT", "transaction", None)
+            ana = Customer(build_programme(target=build_target(measure=visits)))
+            ana.enrol(1)
+            ana.buy(1.3)
+    return ana.buy(1.5)
+
+
+def test_a_judgement_says_what_was_added_and_where_the_value_stands() -> None:
+    ana = Customer(build_programme())
+    ana.enrol(1)
+    ana.buy(2.5, "40")
+
+    judgement = ana.buy(2.6, "0.5")
+
+    assert (judgement.period_number, judgement.amount, judgement.value) == (2, 500, 40_500)
+
+
+def test_a_group_of_several_targets_judges_by_each_and_wakes_for_the_first() -> None:
+    spend = build_target()
+    visits = build_target(target_id=8, measure=measure_of(Entity.TRANSACTION, "VISIT", "transaction", None))
+    group = build_programme(targets=(spend, visits))
+    standing = decide(group, group.untouched, Enrol(7), day(1)).standing
+
+    decision = decide(group, standing, Activity("one", "transaction", day(1.5), {"amount": 100}), day(1.5))
+
+    assert [(j.target_id, j.reason) for j in decision.judgements] == [(7, Reason.COUNTED), (8, Reason.NOT_ENROLLED)]
+    assert {fact.target_id for fact in decision.facts} == {7}
+    assert decision.standing.targets[1] is standing.targets[1]
+    assert decision.standing.wakes_at == day(2)
+
+
+def test_time_next_changes_a_standing_only_where_it_has_something_to_decide() -> None:
+    ana, ben = Customer(build_programme(offset_days=1)), Customer(build_streak(offset_days=2))
+    ana.enrol(1)
+    ben.enrol(1)
+    assert (ana.standing.wakes_at, ben.standing.wakes_at) == (None, None)
+
+    ana.buy(2.5)
+    ben.buy(2.5)
+    assert (ana.standing.wakes_at, ben.standing.wakes_at) == (day(4), day(6))
+
+    ana.buy(3.5)
+    assert ana.standing.wakes_at == day(4)
+
+    ana.wait(5)
+    ben.un_enrol(2.7)
+    assert (ana.standing.wakes_at, ben.standing.wakes_at) == (None, None)
+
+
+def test_a_standing_of_an_earlier_definition_is_looked_at_again() -> None:
+    ana = Customer(build_programme(offset_days=1))
+    ana.enrol(1)
+    ana.buy(1.5)
+    assert ana.standing.wakes_at == day(3)
+
+    ana.programme = build_programme(offset_days=1, deactivated_at=day(1.7), deactivated_version=2)
+
+    assert [fact.name for fact in ana.wait(1.7)] == [FactName.REWARD_FORFEITED, FactName.PERIOD_ENDED]
 
 
 def test_a_refusal_changes_nothing_not_even_what_fell_due() -> None:

@@ -109,21 +109,21 @@ def test_a_replaced_balance_withdraws_the_achievement_and_never_pays_twice() -> 
     ana.un_enrol(1.6)
     ana.enrol(1.7, initial_balance=0)
 
-    assert ana.standing.progress[1, 1].achieved_at is None
+    assert ana.part.progress[0].achieved_at is None
     ana.buy(1.8)
 
-    assert ana.standing.progress[1, 1].achieved_at == day(1.8)
+    assert ana.part.progress[0].achieved_at == day(1.8)
     assert [r for r in rewards(ana) if r[1] == 1] == [("reward_earned", 1, 1)]
 
 
 def test_a_balance_alone_never_achieves_but_the_next_counted_activity_does() -> None:
     ana = Customer(build_programme())
     ana.enrol(1, initial_balance=150_000)
-    assert ana.standing.progress[1, 1].achieved_at is None
+    assert ana.part.progress[0].achieved_at is None
 
     ana.buy(1.5, "0")
 
-    assert ana.standing.progress[1, 1].achieved_at == day(1.5)
+    assert ana.part.progress[0].achieved_at == day(1.5)
 
 
 def test_deactivation_forfeits_the_running_period_and_pays_the_ended_one() -> None:

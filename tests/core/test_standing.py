@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.builders import Customer, build_programme, day
 
-from kosminar.core.standing import Method, Standing, Stretch
+from kosminar.core.fold import fold
+from kosminar.core.standing import Method, Stretch, TargetStanding
 
 MOMENT = timedelta(microseconds=1)
 
@@ -34,7 +35,7 @@ def test_a_stretch_contains_its_start_and_not_its_end() -> None:
 
 
 def test_an_opt_out_is_no_enrolment() -> None:
-    standing = Standing(stretches=(Stretch(Method.OPT_OUT, day(1), day(1), 1),))
+    standing = TargetStanding(stretches=(Stretch(Method.OPT_OUT, day(1), day(1), 1),))
 
     assert standing.enrolments == ()
     assert not standing.enrolled
@@ -52,9 +53,9 @@ def test_folding_in_any_batches_gives_the_same_standing(cuts: list[int]) -> None
     ana.enrol(3.7)
     ana.wait(9)
 
-    standing = Standing.untouched(streak=False)
+    standing = ana.programme.untouched
     edges = sorted({0, len(ana.facts), *(c for c in cuts if c <= len(ana.facts))})
     for first, last in pairwise(edges):
-        standing = standing.after(ana.facts[first:last])
+        standing = fold(ana.programme, standing, ana.facts[first:last])
 
     assert standing == ana.standing

@@ -2,12 +2,12 @@
 
 from tests.core.builders import Customer, build_streak, day
 
-from kosminar.core import streak
 from kosminar.core.fact import FactName
+from kosminar.core.kind import streak
 
 
 def count(customer: Customer, at: float) -> int:
-    return streak.count(customer.programme, customer.standing, customer.standing.runs[-1], day(at))
+    return streak.count(customer.programme, customer.part, customer.part.runs[-1], day(at))
 
 
 def levels(customer: Customer) -> list[tuple[int | None, int | None]]:
@@ -37,7 +37,7 @@ def test_a_period_that_ended_unmet_breaks_at_once_and_is_reported_when_due() -> 
     assert count(ana, 3 - 1e-9) == 1
     assert count(ana, 3) == 0
     assert ana.wait(5 - 1e-9) == []
-    assert [(f.name, f.period_number, f.value) for f in ana.wait(5)] == [(FactName.STREAK_BROKEN, 2, 1_000)]
+    assert [(f.name, f.period_number, f.count) for f in ana.wait(5)] == [(FactName.STREAK_BROKEN, 2, 1)]
     assert ana.wait(9) == []
 
 
@@ -130,7 +130,7 @@ def test_the_same_period_may_be_met_in_two_runs() -> None:
 
     ana.buy(1.6)
 
-    assert set(ana.standing.progress) == {(1, 1), (1, 2)}
+    assert [(p.period_number, p.run) for p in ana.part.progress] == [(1, 1), (1, 2)]
 
 
 def test_an_open_unmet_period_parts_its_neighbours_until_it_is_met() -> None:
@@ -150,11 +150,10 @@ def test_an_open_unmet_period_parts_its_neighbours_until_it_is_met() -> None:
 def test_who_left_is_watched_for_no_break() -> None:
     ana = enrolled()
     ana.buy(1.5)
-    run = ana.standing.runs[0]
-    watched = streak.next_break(ana.programme, ana.standing, run, day(1.6))
+    watched = streak.next_break(ana.programme, ana.part, ana.part.runs[0])
     assert watched is not None
     assert watched.number == 2
 
     ana.un_enrol(1.7)
 
-    assert streak.next_break(ana.programme, ana.standing, ana.standing.runs[0], day(1.8)) is None
+    assert streak.next_break(ana.programme, ana.part, ana.part.runs[0]) is None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 from tests.definitions import POINTS, build_definition, build_levels, build_periods, build_streak, build_target
@@ -52,15 +53,17 @@ class Brand:
     organisation_id: int
     programmes: dict[str, Programme]
 
-    def enrol(self, customer_id: int, name: str, command: Enrol | None = None) -> Request:
-        return self._call(customer_id, name, command or Enrol())
+    def enrol(self, customer_id: int, name: str, **options: Any) -> Request:
+        return self._call(customer_id, name, Enrol(self._target_id(name), **options))
 
     def un_enrol(self, customer_id: int, name: str) -> Request:
-        return self._call(customer_id, name, UnEnrol())
+        return self._call(customer_id, name, UnEnrol(self._target_id(name)))
+
+    def _target_id(self, name: str) -> int:
+        return self.programmes[name].targets[0].target_id
 
     def _call(self, customer_id: int, name: str, command: Enrol | UnEnrol) -> Request:
-        programme = self.programmes[name]
-        change = EnrolmentChange(programme.target_group_id, programme.target.target_id, command, "test")
+        change = EnrolmentChange(self.programmes[name].target_group_id, command, "test")
         return Request(self.organisation_id, customer_id, change)
 
     def buy(self, customer_id: int, activity_id: str, occurred_at: datetime, amount: str = "100") -> Request:

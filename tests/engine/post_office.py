@@ -152,4 +152,4 @@ class Office:
 
 async def open_office(pool: asyncpg.Pool, name: str = "acme", *, customer_ids: Sequence[int] = (1, 2, 3)) -> Office:
     brand = await found(pool, name, [milestone("Spend", POINTS)], customer_ids=customer_ids)
-    return Office(pool, brand.organisation_id, brand.programmes["Spend"].target.target_id)
+    return Office(pool, brand.organisation_id, brand.programmes["Spend"].targets[0].target_id)

@@ -18,7 +18,6 @@ from tests.definitions import POINTS, POINTS_AT_PERIOD_END, month
 from tests.engine.brand import FOUNDED_AT, Brand, deactivate, found, milestone, streak
 
 from kosminar.core.customer import NewCustomer
-from kosminar.core.decide import Enrol
 from kosminar.core.event import EventName
 from kosminar.core.reward import RewardKey, RewardState
 from kosminar.engine.auditor import Scope, audit
@@ -48,16 +47,16 @@ async def live(house: House, name: str, customer_ids: Sequence[int] = CUSTOMER_I
     brand = await found(house.pool, name, definitions, customer_ids=customer_ids)
     await register(house.pool, brand.organisation_id, [CONTACT], month(1) - timedelta(days=20))
     submit, advance = house.writer.submit, house.closer.advance
-    options = Enrol(period_name="Cycle_1", initial_balance=0)
+    options = {"period_name": "Cycle_1", "initial_balance": 0}
     await submit(
-        brand.enrol(customer_id, name, options if name == "At the end" else None)
+        brand.enrol(customer_id, name, **(options if name == "At the end" else {}))
         for customer_id in customer_ids
         for name in NAMES
     )
     await advance(brand.organisation_id, month(1) + DAY)
     await submit(brand.buy(customer_id, "january", month(1)) for customer_id in customer_ids)
     await submit([brand.un_enrol(2, "At the end"), brand.un_enrol(2, "In a row")])
-    await submit([brand.enrol(2, "In a row", Enrol(reset=True))])
+    await submit([brand.enrol(2, "In a row", reset=True)])
     await advance(brand.organisation_id, month(2) + DAY)
     await subscribe(house, brand)
     await submit(brand.buy(customer_id, "february", month(2)) for customer_id in customer_ids if customer_id != 3)
@@ -90,8 +89,8 @@ async def subscribe(house: House, brand: Brand) -> None:
 async def report(house: House, brand: Brand, customer_id: int, *outcomes: RewardState) -> None:
     """What became of the customer's reward of the second month, one after another."""
     programme = brand.programmes["At once"]
-    (reward,) = programme.target.rewards
-    key = RewardKey(programme.target.target_id, programme.period_id(2), 0, 1, reward.reward_definition_id)
+    (reward,) = programme.targets[0].rewards
+    key = RewardKey(programme.targets[0].target_id, programme.period_id(2), 0, 1, reward.reward_definition_id)
     for outcome in outcomes:
         reason = None if outcome is RewardState.ISSUED else "given by mistake"
         change = RewardReport(key, outcome, reason, "shop")
@@ -109,7 +108,7 @@ class Tampered:
     other: Brand
 
     def target_id(self, name: str) -> int:
-        return self.brand.programmes[name].target.target_id
+        return self.brand.programmes[name].targets[0].target_id
 
     async def tamper(self, sql: str, *, name: str = "At the end", customer_id: int = 1) -> None:
         """`$1` is the organisation, `$2` the customer, `$3` the target; exactly one row must be hit.
@@ -723,13 +722,13 @@ async def test_an_activity_altered_where_nothing_counted_it_is_found(town) -> No
 async def test_a_reward_of_another_organisations_target_is_found(town) -> None:
     foreign = town.other.programmes["At the end"]
     await town.tamper(
-        f"UPDATE reward SET target_id = {foreign.target.target_id}, period_id = {foreign.period_id(1)} {ROW} {period(1)}"
+        f"UPDATE reward SET target_id = {foreign.targets[0].target_id}, period_id = {foreign.period_id(1)} {ROW} {period(1)}"
     )
 
     differences = await town.differences()
 
     assert {(one.organisation_id, one.customer_id) for one in differences} == {(town.brand.organisation_id, 1)}
-    assert {one.target_id for one in differences} == {town.target_id("At the end"), foreign.target.target_id}
+    assert {one.target_id for one in differences} == {town.target_id("At the end"), foreign.targets[0].target_id}
     assert {one.target_name for one in differences} == {"At the end", None}
 
 

@@ -14,7 +14,6 @@ from tests.definitions import POINTS, month
 from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, deactivate, found, milestone, streak
 
 from kosminar.core.bucket import bucket_of_customer
-from kosminar.core.decide import Enrol
 from kosminar.core.errors import Code
 from kosminar.engine.auditor import audit
 from kosminar.engine.change import ActivityOutcome, Status
@@ -258,7 +257,7 @@ async def test_after_a_deactivation_a_watch_that_was_left_goes_when_its_period_i
         (month(1) + timedelta(days=1), brand.enrol(1, "Chain")),
         (month(1) + timedelta(days=2), brand.buy(1, "january", month(1) + timedelta(days=2))),
         (month(3) + timedelta(days=1), brand.un_enrol(1, "Chain")),
-        (month(3) + timedelta(days=2), brand.enrol(1, "Chain", Enrol(reset=True))),
+        (month(3) + timedelta(days=2), brand.enrol(1, "Chain", reset=True)),
         (month(3) + timedelta(days=3), brand.buy(1, "march", month(3) + timedelta(days=3))),
     ):
         await house.closer.advance(organisation_id, at)

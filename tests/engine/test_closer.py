@@ -487,9 +487,9 @@ async def with_a_row_that_stops_the_period_end(house: House, brand: Brand, custo
         " FROM customer WHERE organisation_id = $1 AND customer_id = $2",
         brand.organisation_id,
         customer_id,
-        programme.target.target_id,
+        programme.targets[0].target_id,
         programme.period_id(1),
-        programme.target.rewards[0].reward_definition_id,
+        programme.targets[0].rewards[0].reward_definition_id,
         BEFORE,
     )
 
@@ -550,7 +550,9 @@ async def test_the_audit_agrees_while_several_period_ends_are_caught_up_at_once(
     # The first of two due instants is reached, and the customer's next change settles both.
     async with house.pool.acquire() as connection:
         await clocks.move(connection, brand.organisation_id, month(2) + 2 * DAY)
-    await submit(house, Request(brand.organisation_id, 1, Settlement(brand.programmes["At the end"].target.target_id)))
+    await submit(
+        house, Request(brand.organisation_id, 1, Settlement(brand.programmes["At the end"].targets[0].target_id))
+    )
 
     assert paid(await rewards_of(house.pool, brand)) == [1, 1]
     await agreed(house)

@@ -1091,7 +1091,7 @@ class Handing:
 @pytest_asyncio.fixture
 async def handing(house: House, receiver: Receiver) -> Handing:
     brand = await found(house.pool, "acme", [milestone("Spend", POINTS)])
-    office = Office(house.pool, brand.organisation_id, brand.programmes["Spend"].target.target_id)
+    office = Office(house.pool, brand.organisation_id, brand.programmes["Spend"].targets[0].target_id)
     endpoint = await office.endpoint(receiver.url, event_names=[EventName.REWARD_ISSUED])
     await house.closer.advance(brand.organisation_id, month(1))
     for request in (brand.enrol(1, "Spend"), brand.buy(1, "a", month(1))):

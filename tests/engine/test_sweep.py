@@ -20,7 +20,6 @@ from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, deactivate, found, mil
 
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.customer import NewCustomer
-from kosminar.core.decide import Enrol
 from kosminar.core.definition import PromisedReward
 from kosminar.core.event import EventName
 from kosminar.core.programme import EnrolmentMethod
@@ -81,7 +80,7 @@ async def achieved(house: House, *, per_bucket: int, buckets: Sequence[int] = (7
 
 def end_of(brand: Brand, number: int = 1, bucket: int = 7) -> PeriodEnd:
     programme = brand.programmes["At the end"]
-    return PeriodEnd(brand.organisation_id, bucket, programme.target.target_id, programme.period_id(number))
+    return PeriodEnd(brand.organisation_id, bucket, programme.targets[0].target_id, programme.period_id(number))
 
 
 async def sweep_all(house: House, end: PeriodEnd) -> list[sweep.Page]:
@@ -153,7 +152,7 @@ def act(random: Random, at: datetime, customer_count: int) -> tuple[str, int, st
     what = random.choices(("enrol", "un_enrol", "buy"), weights=(8, 1, 10) if at == BEFORE else (4, 1, 10))[0]
     if what == "enrol":
         balance = random.choice((None, None, 0, 150_000))
-        return what, one, name, Enrol(initial_balance=balance)
+        return what, one, name, {"initial_balance": balance}
     bought_at = at - random.choice((timedelta(), timedelta(), DAY, 2 * DAY))
     return what, one, name, (f"a{random.getrandbits(64)}", bought_at, random.choice(("40", "100", "250")))
 
@@ -178,7 +177,7 @@ def request(brand: Brand, ids: Sequence[int], act: tuple[str, int, str, Any]) ->
     what, place, name, detail = act
     match what:
         case "enrol":
-            return brand.enrol(ids[place], name, detail)
+            return brand.enrol(ids[place], name, **detail)
         case "un_enrol":
             return brand.un_enrol(ids[place], name)
         case _:
@@ -448,9 +447,9 @@ async def test_a_page_with_one_at_fault_is_left_to_the_writer_and_the_others_are
         " SELECT bucket, organisation_id, customer_id, $2, $3, 0, 1, $4, 'POINTS', 1, 'PERIOD_END', 'issued', $5, 1"
         " FROM customer WHERE customer_id = $1",
         ids[2],
-        programme.target.target_id,
+        programme.targets[0].target_id,
         programme.period_id(1),
-        programme.target.rewards[0].reward_definition_id,
+        programme.targets[0].rewards[0].reward_definition_id,
         BEFORE,
     )
 

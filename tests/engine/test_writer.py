@@ -21,6 +21,7 @@ from tests.engine.brand import BEFORE, Brand, found, milestone
 
 from kosminar.core.activity import Activity
 from kosminar.core.bucket import bucket_of_customer
+from kosminar.core.decide import UnEnrol
 from kosminar.core.errors import Code
 from kosminar.engine.change import ActivityOutcome, EnrolmentChange, EnrolmentOutcome, Request, Status
 from kosminar.engine.writer import BATCH_SIZE_MAX, NotSaved, Writer
@@ -203,7 +204,7 @@ async def test_a_customer_id_that_no_column_holds_harms_nobody_else(brand, write
 
 async def test_a_refusal_is_one_callers_answer_and_nothing_of_it_is_kept(pool, brand, writer) -> None:
     stranger = await found(pool, "globex", [milestone("Spring")], customer_ids=[1, 99])
-    unknown = EnrolmentChange(999_999, 999_999, brand.enrol(1, "Spring").change.command, "test")
+    unknown = EnrolmentChange(999_999, UnEnrol(999_999), "test")
     foreign = Request(brand.organisation_id, 1, stranger.enrol(1, "Spring").change)
 
     outcomes = await writer.submit(

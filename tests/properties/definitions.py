@@ -19,6 +19,7 @@ from kosminar.core.definition import (
     Definition,
     PromisedReward,
 )
+from kosminar.core.kind.catalogue import KINDS
 from kosminar.core.measure.catalogue import MEASURES
 from kosminar.core.measure.measure import Entity, Measure
 from kosminar.core.period import Frequency, Span
@@ -130,7 +131,7 @@ def programme_of(definition: Definition, deactivated_at: datetime | None) -> Pro
     period_ids = tuple(range(1, len(spans) + 1))
     target = definition.target
     return build_programme(
-        tracking_type=definition.tracking_type,
+        kind=KINDS[definition.tracking_type],
         zone=definition.zone,
         track_from_enrolment=definition.track_from_enrolment,
         window=FixedWindow(lay_out(spans, offset_days=definition.offset_days, zone=definition.zone)),

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.conftest import Wall
 from tests.definitions import build_definition, build_target
 from tests.engine.brand import Brand, facts_of, rewards_of
@@ -31,6 +32,7 @@ from kosminar.store import programmes
 pytestmark = pytest.mark.asyncio
 
 CUSTOMER_ID = 1
+NAME = "Monthly spend"
 NUMBERS = count(1)
 
 
@@ -81,7 +83,7 @@ def _requests(brand: Brand, commands: Sequence[object]) -> list[Request]:
     return [
         Request(brand.organisation_id, CUSTOMER_ID, command)
         if isinstance(command, Activity)
-        else brand._call(CUSTOMER_ID, "Monthly spend", command)
+        else brand._call(CUSTOMER_ID, NAME, replace(command, target_id=brand.programmes[NAME].targets[0].target_id))
         for command in commands
     ]
 
@@ -109,7 +111,7 @@ async def _found(house: House, world: World) -> Brand:
         )
         [programme] = await programmes.fetch_all(connection, organisation_id)
     await register(house.pool, organisation_id, [NewCustomer(customer_id=CUSTOMER_ID)], at)
-    return Brand(organisation_id, {"Monthly spend": programme})
+    return Brand(organisation_id, {NAME: programme})
 
 
 def _definition(world: World) -> Definition:
@@ -117,17 +119,17 @@ def _definition(world: World) -> Definition:
     zone = ZoneInfo(world.model.zone)
     first = programme.periods[0]
     return build_definition(
-        name="Monthly spend",
+        name=NAME,
         tracking_type=TrackingType(world.model.kind),
         zone=zone,
         offset_days=(local_day(first.due_at, zone) - local_day(first.ends_at, zone)).days,
         track_from_enrolment=programme.track_from_enrolment,
         periods=tuple(DefinedPeriod(Span(p.name, p.starts_at, p.ends_at), None) for p in programme.periods),
         target=build_target(
-            measure=programme.target.measure,
-            enrolment_method=programme.target.enrolment_method,
-            values=programme.target.values,
-            rewards=_promised(programme.target.rewards),
+            measure=programme.targets[0].measure,
+            enrolment_method=programme.targets[0].enrolment_method,
+            values=programme.targets[0].values,
+            rewards=_promised(programme.targets[0].rewards),
         ),
         levels=tuple(DefinedLevel(level.name, level.count, _promised(level.rewards)) for level in programme.levels),
     )

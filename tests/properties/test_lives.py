@@ -10,17 +10,30 @@ from typing import Any
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.model.engine_replay import TARGET_ID
 from tests.model.histories import random_attributes
 from tests.properties.effort import effort
 from tests.properties.worlds import MOMENT, RANDOMS, WORLDS, Life, Step, World, describe, ledger, reward_key
 
-from kosminar.core import streak
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Enrol, UnEnrol, decide, settle
 from kosminar.core.errors import Code
-from kosminar.core.fact import Fact, FactName
+from kosminar.core.fact import (
+    Achieved,
+    Enrolled,
+    EnrolmentMovedBack,
+    Fact,
+    FactName,
+    Progressed,
+    ReEnrolled,
+    RewardEarned,
+    UnEnrolled,
+)
+from kosminar.core.fold import fold
+from kosminar.core.kind import streak
 from kosminar.core.period import Period
-from kosminar.core.standing import Standing
+from kosminar.core.standing import TargetStanding
 
 CHOICES = st.data()
 
@@ -41,12 +54,13 @@ def test_folding_facts_in_any_batches_gives_the_same_standing(world: World, choi
     describe(life)
     cuts = sorted(choices.draw(st.lists(st.integers(0, len(life.facts)), max_size=6)))
 
-    folded = Standing.untouched(streak=life.active.streak)
+    programme = life.programme(world.ends_at)
+    folded = programme.untouched
     for first, last in zip([0, *cuts], [*cuts, len(life.facts)], strict=True):
-        folded = folded.after(life.facts[first:last])
+        folded = fold(programme, folded, life.facts[first:last])
 
     assert folded == life.standing
-    assert Standing.untouched(streak=life.active.streak).after(life.facts) == life.standing
+    assert fold(programme, programme.untouched, life.facts) == life.standing
 
 
 # ---------------------------------------------------------------- duplicates
@@ -104,7 +118,7 @@ def test_the_order_of_activities_of_one_period_that_arrive_together_does_not_mat
     event(f"{min(2, sum(fact.name is FactName.PROGRESSED for fact in counted))} or more counted")
     event(f"achieved among them: {any(fact.name is FactName.ACHIEVED for fact in counted)}")
     assert _verdicts(one) == _verdicts(other)
-    assert _what_order_leaves(one.standing) == _what_order_leaves(other.standing)
+    assert _what_order_leaves(one.part) == _what_order_leaves(other.part)
     assert ledger(one.facts) == ledger(other.facts)
     assert Counter(map(_without_order, one.facts)) == Counter(map(_without_order, other.facts))
 
@@ -122,23 +136,30 @@ def _activities(world: World, random: Any, period: Period, at: datetime) -> list
 
 
 def _verdicts(life: Life) -> dict[str, Any]:
-    return {s.command.activity_id: d.verdict for s, d in life.told if isinstance(s.command, Activity)}
-
-
-def _what_order_leaves(standing: Standing) -> tuple[Any, ...]:
-    progress = {
-        key: (p.value, p.achieved_at is not None, p.days, p.settled, p.forfeited)
-        for key, p in standing.progress.items()
+    return {
+        s.command.activity_id: [judgement.verdict for judgement in d.judgements]
+        for s, d in life.told
+        if isinstance(s.command, Activity)
     }
-    rewarded = {number for (number, _), p in standing.progress.items() if p.rewarded}
-    return standing.stretches, standing.runs, progress, rewarded
+
+
+def _what_order_leaves(part: TargetStanding) -> tuple[Any, ...]:
+    progress = {
+        (p.period_number, p.run): (p.value, p.achieved_at is not None, p.days, p.settled, p.forfeited)
+        for p in part.progress
+    }
+    rewarded = {p.period_number for p in part.progress if p.rewarded}
+    return part.stretches, part.runs, progress, rewarded
 
 
 def _without_order(fact: Fact) -> Fact:
-    if fact.name in (FactName.PROGRESSED, FactName.ACHIEVED):
-        return fact._replace(value=None, occurred_at=None, day=None)
-    if fact.name is FactName.REWARD_EARNED and fact.level_id is None:
-        return fact._replace(run=None)
+    match fact:
+        case Progressed():
+            return replace(fact, amount=0, value=0, day=None)
+        case Achieved():
+            return replace(fact, value=0, occurred_at=fact.at)
+        case RewardEarned(level_id=None):
+            return replace(fact, run=1)
     return fact
 
 
@@ -178,7 +199,7 @@ def test_to_leave_a_period_and_come_back_to_it_with_null_is_as_if_one_had_never_
     steps = [step for step in world.steps[index:] if not _dated_between(step, leave_at, return_at)]
     stayed = Life(world).live(world.steps[:index])
     since = len(stayed.told)
-    left_once = stayed.fork().live([Step(leave_at, UnEnrol()), Step(return_at, Enrol())])
+    left_once = stayed.fork().live([Step(leave_at, UnEnrol(TARGET_ID)), Step(return_at, Enrol(TARGET_ID))])
 
     stayed.live(steps).wait(world.ends_at)
     left_once.live(steps).wait(world.ends_at)
@@ -186,7 +207,7 @@ def test_to_leave_a_period_and_come_back_to_it_with_null_is_as_if_one_had_never_
     describe(stayed)
     event("came back at once" if leave_at == return_at else "was away for a time")
     event(f"lives on after it: {len(steps) > 0}")
-    event(f"had lost a reward for a time: {left_once.standing.progress != stayed.standing.progress}")
+    event(f"had lost a reward for a time: {left_once.part.progress != stayed.part.progress}")
     assert _answers(left_once, since + 2) == _answers(stayed, since)
     assert _what_leaving_leaves(left_once) == _what_leaving_leaves(stayed)
     assert ledger(left_once.facts) == ledger(stayed.facts)
@@ -202,7 +223,7 @@ def _where_one_can_leave(world: World) -> list[tuple[int, datetime, datetime]]:
         last = world.steps[index].at if index < len(world.steps) else world.ends_at
         for at in instants_between(world, first, last):
             period = life.active.window.period_at(at, None)
-            if period is None or life.programme(at).deactivated(at) or not life.standing.enrolled_in(period):
+            if period is None or life.programme(at).deactivated(at) or not life.part.enrolled_in(period):
                 continue
             until = min(last, period.ends_at - MOMENT)
             if world.model.deactivated_at is not None:
@@ -216,14 +237,14 @@ def _dated_between(step: Step, leave_at: datetime, return_at: datetime) -> bool:
 
 
 def _answers(life: Life, since: int) -> list[tuple[Any, ...]]:
-    return [(step, d.errors, d.warnings, d.verdict) for step, d in life.told[since:]]
+    return [(step, d.errors, d.warnings, d.judgements) for step, d in life.told[since:]]
 
 
 def _what_leaving_leaves(life: Life) -> tuple[Any, ...]:
-    standing = life.standing
-    progress = {key: p._replace(forfeited=False) for key, p in standing.progress.items()}
-    held = [standing.enrolled_at_end_of(period) for period in life.active.periods]
-    return progress, standing.runs, standing.enrolled, held
+    part = life.part
+    progress = [replace(progress, forfeited=False) for progress in part.progress]
+    held = [part.enrolled_at_end_of(period) for period in life.active.periods]
+    return progress, part.runs, part.enrolled, held
 
 
 # ---------------------------------------------------------------- out
@@ -236,16 +257,12 @@ class Doors:
         self.stays: list[tuple[datetime, datetime | None, int]] = []
 
     def see(self, fact: Fact) -> None:
-        match fact.name:
-            case FactName.ENROLLED | FactName.RE_ENROLLED:
-                assert fact.starts_at is not None
-                assert fact.period_number is not None
+        match fact:
+            case Enrolled() | ReEnrolled():
                 self.stays.append((fact.starts_at, None, fact.period_number))
-            case FactName.ENROLMENT_MOVED_BACK:
-                assert fact.starts_at is not None
-                assert fact.period_number is not None
+            case EnrolmentMovedBack():
                 self.stays[0] = (fact.starts_at, self.stays[0][1], fact.period_number)
-            case FactName.UN_ENROLLED:
+            case UnEnrolled():
                 came_at, _, first = self.stays[-1]
                 self.stays[-1] = (came_at, fact.at, first)
 
@@ -279,18 +296,16 @@ def test_nothing_un_enrolled_ever_earns(world: World) -> None:
 
     describe(life)
     doors, moved_at = Doors(), None
-    at_period_end = {r.reward_definition_id for r in life.active.target.period_end_rewards}
+    at_period_end = {r.reward_definition_id for r in life.active.targets[0].period_end_rewards}
+    dates = iter([s.command.occurred_at for s, d in life.told if any(isinstance(f, Progressed) for f in d.facts)])
     for fact in life.facts:
         doors.see(fact)
-        if fact.name is FactName.PROGRESSED:
-            assert fact.period_number is not None
-            assert fact.occurred_at is not None
+        if isinstance(fact, Progressed):
             period = life.active.period(fact.period_number)
-            assert not doors.out_on(fact.occurred_at)
+            assert not doors.out_on(next(dates))
             assert doors.in_at_end(period) if period.ends_at <= fact.at else doors.in_now(period)
             moved_at = fact.at
         if fact.name is FactName.REWARD_EARNED and fact.reward_definition_id in at_period_end:
-            assert fact.period_number is not None
             assert doors.in_at_end(life.active.period(fact.period_number))
         elif fact.name in (FactName.ACHIEVED, FactName.LEVEL_REACHED, FactName.REWARD_EARNED):
             assert fact.at == moved_at
@@ -309,14 +324,14 @@ def test_the_longest_is_never_less_than_the_current_count_nor_that_than_zero(
     """
     life, highest = Life(world), Counter[int]()
     counts = {level.level_id: level.count for level in life.active.levels}
-    waits = [Step(at, Enrol()) for at in choices.draw(st.sets(st.sampled_from(world.edges)))]
+    waits = [Step(at, Enrol(TARGET_ID)) for at in choices.draw(st.sets(st.sampled_from(world.edges)))]
     for step in sorted([*world.steps, *waits], key=lambda step: step.at):
         life.wait(step.at) if step in waits else life.do(step)
         programme = life.programme(step.at)
-        for run in life.standing.runs:
-            count = streak.count(programme, life.standing, run, step.at)
-            peak = streak.peak(programme, life.standing, run, step.at)
-            assert len(run.met) >= peak >= count >= 0
+        for run in life.part.runs:
+            count = streak.count(programme, life.part, run, step.at)
+            peak = streak.peak(programme, life.part, run, step.at)
+            assert run.met.bit_count() >= peak >= count >= 0
             assert peak >= highest[run.number]
             assert all(counts[level_id] <= peak for level_id in run.reached if level_id is not None)
             highest[run.number] = peak
@@ -361,4 +376,4 @@ _DUE = (FactName.PERIOD_ENDED, FactName.STREAK_BROKEN)
 
 def _settle_twice(life: Life, at: datetime) -> None:
     life.wait(at)
-    assert settle(life.programme(at), life.standing, at) == []
+    assert settle(life.programme(at), life.standing, at) == (life.standing, ())

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from hypothesis import event, given
 from hypothesis import strategies as st
+from tests.core.builders import build_target
 from tests.properties.definitions import EVENT_NAME, LARGEST, definitions, programme_of
 from tests.properties.effort import effort
 from tests.properties.worlds import MOMENT
@@ -14,9 +15,11 @@ from kosminar.core.activity import TRANSACTION, Activity
 from kosminar.core.amount import VALUE_LIMIT, decimal_of
 from kosminar.core.decide import Command, Decision, Enrol, UnEnrol, decide, settle
 from kosminar.core.definition import Definition, check
-from kosminar.core.fact import FactName
+from kosminar.core.fold import fold
 from kosminar.core.programme import Programme
 from kosminar.core.standing import Standing
+
+TARGET_ID = build_target().target_id
 
 # What an attribute may hold once it was read, money or not.
 MONEY = [decimal_of(LARGEST), decimal_of(LARGEST), Decimal("10.000"), Decimal("0.0005"), Decimal(0), 1, "7.5"]
@@ -42,14 +45,14 @@ def steps(draw: st.DrawFn, programme: Programme) -> tuple[datetime, Command]:
     at = draw(instants(programme))
     kind = draw(st.sampled_from(["enrol", "leave", "act", "act", "act", "act"]))
     if kind == "leave":
-        return at, UnEnrol()
+        return at, UnEnrol(TARGET_ID)
     if kind == "enrol":
         names = st.sampled_from([None, None, programme.periods[-1].name.upper(), "no such period"])
         balances = st.sampled_from([None, None, 0, 1, LARGEST])
-        return at, Enrol(draw(names), draw(balances), reset=draw(st.booleans()))
+        return at, Enrol(TARGET_ID, draw(names), draw(balances), reset=draw(st.booleans()))
     activity = Activity(
         activity_id="a",
-        type=draw(st.sampled_from([programme.target.measure.hears] * 5 + [TRANSACTION, EVENT_NAME])),
+        type=draw(st.sampled_from([programme.targets[0].measure.hears] * 5 + [TRANSACTION, EVENT_NAME])),
         occurred_at=draw(st.just(at) | st.just(at) | st.just(at) | instants(programme)),
         attributes=dict.fromkeys(("amount", "grossAmount", "minutes"), draw(ATTRIBUTES)),
     )
@@ -66,9 +69,9 @@ def test_any_command_at_any_instant_on_any_standing_has_an_answer(
     going = programme_of(definition, None)
     deactivated_at = choices.draw(st.none() | st.none() | instants(going))
     programme = programme_of(definition, deactivated_at)
-    standing = Standing.untouched(streak=programme.streak)
+    standing = programme.untouched
     asked = choices.draw(st.lists(steps(programme), min_size=2, max_size=12))
-    first = (programme.periods[0].starts_at, Enrol()) if choices.draw(st.integers(0, 3)) else asked[0]
+    first = (programme.periods[0].starts_at, Enrol(TARGET_ID)) if choices.draw(st.integers(0, 3)) else asked[0]
     history = sorted([first, *asked], key=lambda each: each[0])
     last = choices.draw(st.sampled_from(asked))
 
@@ -82,27 +85,31 @@ def test_any_command_at_any_instant_on_any_standing_has_an_answer(
     event(f"zone has changed its offset: {_changes_offset(programme)}")
     event(f"several periods: {len(programme.periods) > 1}")
     event(f"deactivated: {deactivated_at is not None}")
-    event(f"something counted: {bool(standing.progress)}")
-    event(f"was enrolled: {bool(standing.enrolments)}")
+    event(f"something counted: {bool(standing.targets[0].progress)}")
+    event(f"was enrolled: {bool(standing.targets[0].enrolments)}")
     event(f"asked from before: {at < history[-1][0]}")
 
 
 def answered(programme: Programme, standing: Standing, command: Command, at: datetime) -> Standing:
     """The standing after the command's facts, each of them well-formed."""
-    known = programme if programme.deactivated(at) else replace(programme, deactivated_at=None)
-    due = settle(known, standing, at)
-    assert settle(known, standing.after(due), at) == []
+    active = replace(programme, deactivated_at=None, deactivated_version=None)
+    known = programme if programme.deactivated(at) else active
+    settled, _ = settle(known, standing, at)
+    assert settle(known, settled, at) == (settled, ())
     decision = decide(known, standing, command, at)
     assert isinstance(decision, Decision)
-    assert decision.facts or decision.errors or decision.warnings or decision.verdict
+    heard = isinstance(command, Activity) and bool(known.hearing(command.type))
+    assert decision.facts or decision.errors or decision.warnings or decision.judgements or not heard
     assert not (decision.facts and decision.errors)
-    assert (decision.verdict is not None) is isinstance(command, Activity)
+    assert bool(decision.judgements) is heard
     for fact in decision.facts:
         assert fact.at <= at
-        assert fact.value is None or (isinstance(fact.value, int) and 0 <= fact.value < VALUE_LIMIT)
-        if fact.name in (FactName.PROGRESSED, FactName.BALANCE_SET):
-            assert fact.value is not None
-    return standing.after(decision.facts)
+        value = getattr(fact, "value", 0)
+        assert isinstance(value, int)
+        assert 0 <= value < VALUE_LIMIT
+    assert decision.facts or decision.standing is standing
+    assert not decision.facts or decision.standing == fold(known, standing, decision.facts)
+    return decision.standing
 
 
 def _changes_offset(programme: Programme) -> bool:

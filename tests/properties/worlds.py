@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import event
 from hypothesis import strategies as st
 from tests.model import slow_model as model
-from tests.model.engine_replay import programme_of
+from tests.model.engine_replay import TARGET_ID, programme_of
 from tests.model.histories import ATTRIBUTE, boundaries, random_enrol, random_history, random_programme
 
 from kosminar.core.activity import Activity
@@ -25,7 +25,7 @@ from kosminar.core.amount import thousandths_of
 from kosminar.core.decide import Command, Decision, Enrol, UnEnrol, decide, settle
 from kosminar.core.fact import Fact, FactName
 from kosminar.core.programme import Programme
-from kosminar.core.standing import Standing
+from kosminar.core.standing import Standing, TargetStanding
 
 MOMENT = timedelta(microseconds=1)
 
@@ -108,9 +108,9 @@ def _core_command(command: model.Command) -> Command:
     match command:
         case model.Enrol():
             balance = None if command.initial_balance is None else thousandths_of(command.initial_balance)
-            return Enrol(command.period_name, balance, bool(command.reset))
+            return Enrol(TARGET_ID, command.period_name, balance, bool(command.reset))
         case model.UnEnrol():
-            return UnEnrol()
+            return UnEnrol(TARGET_ID)
         case model.Act():
             return Activity(command.activity_id, command.type, command.occurred_at, dict(command.attributes))
 
@@ -124,7 +124,7 @@ class Life:
     def __init__(self, world: World) -> None:
         self.world = world
         self.active = programme_of(world.model)
-        self.standing = Standing.untouched(streak=self.active.streak)
+        self.standing = self.active.untouched
         self.told: tuple[tuple[Step, Decision], ...] = ()
         self.facts: tuple[Fact, ...] = ()
         self._seen: frozenset[str] = frozenset()
@@ -150,18 +150,22 @@ class Life:
         if not self._accepted(step):
             return None
         decision = decide(self.programme(step.at), self.standing, step.command, step.at)
-        self.happen(decision.facts)
+        self._happen(decision.standing, decision.facts)
         self.told += ((step, decision),)
         return decision
 
     def wait(self, until: datetime) -> "Life":
-        self.happen(settle(self.programme(until), self.standing, until))
+        self._happen(*settle(self.programme(until), self.standing, until))
         return self
 
-    def happen(self, facts: Iterable[Fact]) -> None:
-        facts = tuple(facts)
-        self.standing = self.standing.after(facts)
-        self.facts += facts
+    @property
+    def part(self) -> TargetStanding:
+        """The customer's part in the group's one target."""
+        return self.standing.targets[0]
+
+    def _happen(self, standing: Standing, facts: Iterable[Fact]) -> None:
+        self.standing = standing
+        self.facts += tuple(facts)
 
     def _accepted(self, step: Step) -> bool:
         if not isinstance(step.command, Activity):
@@ -188,9 +192,9 @@ def reward_key(fact: Fact) -> tuple[Any, ...]:
 
 def describe(life: Life) -> None:
     """Note the interesting places that this life has been to."""
-    programme, standing = life.active, life.standing
+    programme = life.active
     names = Counter(fact.name for fact in life.facts)
-    event(f"is a {programme.tracking_type}")
+    event(f"is a {programme.kind.tracking_type}")
     places = {
         "something counted": names[FactName.PROGRESSED] > 0,
         "a target was achieved": names[FactName.ACHIEVED] > 0,
@@ -206,7 +210,7 @@ def describe(life: Life) -> None:
         "a night with another offset": len({_offset(programme, at) for at in life.world.edges}) > 1,
         "deactivated": life.world.model.deactivated_at is not None,
         "days for late activity": any(period.due_at > period.ends_at for period in programme.periods),
-        "several runs with progress": len({run for _, run in standing.progress}) > 1,
+        "several runs with progress": len({progress.run for progress in life.part.progress}) > 1,
     }
     for place, reached in places.items():
         if reached:

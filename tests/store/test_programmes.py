@@ -128,11 +128,11 @@ async def test_the_rules_see_periods_values_and_rewards_in_order(connection: asy
     assert (programme.target_group_id, programme.organisation_id) == (target_group_id, acme)
     assert [(p.number, p.name) for p in programme.periods] == [(1, "Cycle_1"), (2, "Cycle_2"), (3, "Cycle_3")]
     assert [p.due_at - p.ends_at for p in programme.periods] == [timedelta(days=31)] * 3
-    assert programme.target.values == MILESTONE.target.values
-    assert [(r.kind, r.value) for r in programme.target.rewards] == [
+    assert programme.targets[0].values == MILESTONE.target.values
+    assert [(r.kind, r.value) for r in programme.targets[0].rewards] == [
         (r.kind, r.value) for r in MILESTONE.target.rewards
     ]
-    assert len({r.reward_definition_id for r in programme.target.rewards}) == 3
+    assert len({r.reward_definition_id for r in programme.targets[0].rewards}) == 3
     assert (programme.created_version, programme.deactivated_at, programme.deactivated_version) == (1, None, None)
 
 
@@ -143,7 +143,7 @@ async def test_each_level_has_its_own_rewards_and_the_target_its_own(connection:
 
     [programme] = await programmes.fetch_all(connection, acme)
 
-    assert [r.value for r in programme.target.rewards] == [POINTS.value]
+    assert [r.value for r in programme.targets[0].rewards] == [POINTS.value]
     assert [(level.number, level.name, level.count) for level in programme.levels] == [
         (1, "First", 4),
         (2, "Second", 8),
@@ -264,7 +264,9 @@ async def test_many_programmes_are_read_whole(connection: asyncpg.Connection) ->
 
     found = await programmes.fetch_all(connection, acme)
 
-    assert [(len(p.periods), len(p.target.values), len(p.levels)) for p in found] == [(n, n, n) for n in range(1, 6)]
+    assert [(len(p.periods), len(p.targets[0].values), len(p.levels)) for p in found] == [
+        (n, n, n) for n in range(1, 6)
+    ]
     assert [p.created_version for p in found] == [1, 2, 3, 4, 5]
 
 

@@ -1,43 +1,56 @@
 """The one place where a command becomes facts or a refusal.
 
 `decide` is pure and total: programme, standing, command and instant in, decision out. It settles first what fell due
-before the command, so that a late period-end job changes nothing (decision 8). Who asked, and where the facts go, is
+before the command, so that a late period-end job changes nothing (rule 8). It gives the facts and the standing after
+them in one pass, and folding the facts gives the same standing (core/fold.py). Who asked, and where the facts go, is
 the engine's business. Rules in prose: docs/rules.md. Tests: tests/core/test_decide.py, tests/model.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Final, TypeAlias
 
-from kosminar.core import milestone, streak
+from msgspec import Struct
+
 from kosminar.core.activity import Activity
-from kosminar.core.amount import VALUE_LIMIT, ZERO
+from kosminar.core.amount import VALUE_LIMIT
 from kosminar.core.errors import Code
-from kosminar.core.fact import Fact, FactName
+from kosminar.core.fact import (
+    Achieved,
+    Enrolled,
+    EnrolmentMovedBack,
+    Fact,
+    OptedOut,
+    Progressed,
+    ReEnrolled,
+    RewardEarned,
+    UnEnrolled,
+    of_reward,
+)
+from kosminar.core.fold import after, fold
 from kosminar.core.period import Period
-from kosminar.core.programme import Programme
-from kosminar.core.standing import MILESTONE_RUN, Method, Standing
+from kosminar.core.programme import EnrolmentTerms, Programme, Target
+from kosminar.core.standing import Method, Progress, Standing, Stretch, TargetStanding
 from kosminar.core.zone import local_day
 
 
-@dataclass(frozen=True, slots=True)
-class Enrol:
-    """Enrol or re-enrol: the same call, and the standing tells which (decisions 13, 14, 16).
+class Enrol(Struct, frozen=True):
+    """Enrol or re-enrol: the same call, and the standing tells which (rules 13, 14, 16)."""
 
-    `initial_balance` is in thousandths.
-    """
-
+    target_id: int
     period_name: str | None = None
     initial_balance: int | None = None
     reset: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnEnrol:
-    """Out of the running period and all later ones (decision 7)."""
+class UnEnrol(Struct, frozen=True):
+    """Out of the running period and all later ones (rule 7)."""
+
+    target_id: int
 
 
-Command = Enrol | UnEnrol | Activity
+Command: TypeAlias = Enrol | UnEnrol | Activity
 
 
 class Verdict(StrEnum):
@@ -48,213 +61,300 @@ class Verdict(StrEnum):
     TOO_LATE = "too late"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The facts, oldest first; or the errors, and then there are no facts. A warning may stand beside either."""
+class Reason(StrEnum):
+    """Why: the first that holds, in this order (rule 89)."""
 
+    DEACTIVATED = "DEACTIVATED"
+    OUTSIDE_PERIODS = "OUTSIDE_PERIODS"
+    NO_NUMBER = "NO_NUMBER"
+    OPTED_OUT = "OPTED_OUT"
+    NOT_ENROLLED = "NOT_ENROLLED"
+    BEFORE_ENROLMENT = "BEFORE_ENROLMENT"
+    WHILE_OUT = "WHILE_OUT"
+    TOO_LATE = "TOO_LATE"
+    COUNTED = "COUNTED"
+    DAY_COUNTED = "DAY_COUNTED"
+
+
+_VERDICTS: Final = {
+    Reason.TOO_LATE: Verdict.TOO_LATE,
+    Reason.COUNTED: Verdict.COUNTED,
+    Reason.DAY_COUNTED: Verdict.COUNTED,
+}
+
+
+class Judgement(Struct, frozen=True, gc=False):
+    """What one target made of an activity: the reason, and where it counted the period, what it added, the value after."""
+
+    target_id: int
+    reason: Reason
+    period_number: int | None = None
+    amount: int | None = None
+    value: int | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return _VERDICTS.get(self.reason, Verdict.NOT_COUNTED)
+
+
+class Decision(Struct, frozen=True):
+    """The facts, oldest first, and the standing after them; or the errors, and then the standing as it was.
+
+    A warning may stand beside either. Of an activity there is a judgement for each target that hears it.
+    """
+
+    standing: Standing
     facts: tuple[Fact, ...] = ()
     errors: tuple[Code, ...] = ()
     warnings: tuple[Code, ...] = ()
-    verdict: Verdict | None = None
+    judgements: tuple[Judgement, ...] = ()
 
 
 def decide(programme: Programme, standing: Standing, command: Command, at: datetime) -> Decision:
-    """What this command does at that instant, after everything that fell due before it."""
-    due = settle(programme, standing, at)
-    standing = standing.after(due)
+    """What this command does at that instant, after everything that fell due before it.
+
+    A command without effect changes nothing, also not what fell due: the next one or the period's end settles that.
+    """
+    settled, due = settle(programme, standing, at)
     match command:
-        case Enrol():
-            decision = _enrol(programme, standing, command, at)
-        case UnEnrol():
-            decision = _un_enrol(programme, standing, at)
         case Activity():
-            decision = _count(programme, standing, command, at)
+            decision = _count(programme, settled, command, at)
+        case Enrol():
+            decision = _enrol(programme, settled, command, at)
+        case UnEnrol():
+            decision = _un_enrol(programme, settled, command, at)
+    if not decision.facts:
+        return Decision(standing, (), decision.errors, decision.warnings, decision.judgements)
     if not due:
         return decision
-    return replace(decision, facts=(*due, *decision.facts)) if decision.facts else decision
+    return Decision(decision.standing, (*due, *decision.facts), decision.errors, decision.warnings, decision.judgements)
 
 
-def settle(programme: Programme, standing: Standing, at: datetime) -> list[Fact]:
-    """What fell due up to that instant and is not yet in the standing."""
-    settle_kind = streak.settle if programme.streak else milestone.settle
-    return settle_kind(programme, standing, at)
+def settle(programme: Programme, standing: Standing, at: datetime) -> tuple[Standing, Sequence[Fact]]:
+    """The standing once everything is settled that fell due up to that instant, and the facts that this brought.
+
+    A standing of an earlier version of the definition is brought to this one.
+    """
+    if standing.version != programme.version:
+        standing = programme.standing_of(standing.targets)
+    if standing.wakes_at is None or standing.wakes_at > at:
+        return standing, ()
+    facts: list[Fact] = []
+    for target, part in zip(programme.targets, standing.targets, strict=True):
+        facts += programme.kind.due(programme, target, part, at)
+    return fold(programme, standing, facts), facts
 
 
 # ---------------------------------------------------------------- enrol
 
 
 def covered_from(programme: Programme, command: Enrol, at: datetime) -> Period | None:
-    """The first period an enrolment would cover; None where the answer is 310019 (decision 13)."""
-    if programme.streak or command.period_name is None:
+    """The first period that an enrolment would cover; None where the answer is 310019 (rule 13)."""
+    if command.period_name is None or not programme.kind.may_name_period():
         return programme.window.running_or_next(at, None)
-    period = programme.period_named(command.period_name)
+    period = programme.window.period_named(command.period_name)
     return period if period is not None and at < period.ends_at else None
 
 
 def _enrol(programme: Programme, standing: Standing, command: Enrol, at: datetime) -> Decision:
+    target, part = _part(programme, standing, command.target_id)
     period = covered_from(programme, command, at)
-    warnings = _ignored(programme, command)
+    warnings = programme.kind.ignored(
+        period_named=command.period_name is not None, balance_given=command.initial_balance is not None
+    )
     if period is None:
-        return Decision(errors=(Code.UNKNOWN_PERIOD,), warnings=warnings)
-    if standing.enrolled:
-        return Decision(errors=(Code.ALREADY_ENROLLED,), warnings=warnings)
-    returning = bool(standing.enrolments)
-    facts = [
-        Fact(
-            name=FactName.RE_ENROLLED if returning else FactName.ENROLLED,
-            at=at,
-            period_number=period.number,
-            starts_at=at,
-        )
-    ]
-    if not programme.streak:
-        facts += _balance(standing, command, period, at)
-    elif returning and command.reset:
-        facts.append(Fact(name=FactName.STREAK_RESET, at=at, run=standing.runs[-1].number + 1))
-    return Decision(facts=tuple(facts), warnings=warnings)
-
-
-def _ignored(programme: Programme, command: Enrol) -> tuple[Code, ...]:
-    if not programme.streak:
-        return ()
-    ignored = []
-    if command.period_name is not None:
-        ignored.append(Code.PERIOD_NAME_IGNORED)
-    if command.initial_balance is not None:
-        ignored.append(Code.INITIAL_BALANCE_IGNORED)
-    return tuple(ignored)
-
-
-def _balance(standing: Standing, command: Enrol, period: Period, at: datetime) -> list[Fact]:
-    """The value the first covered period starts with; null resumes in the period that was left (decision 14)."""
-    if command.initial_balance is None and standing.left(period):
-        return []
-    balance = command.initial_balance if command.initial_balance is not None else ZERO
-    was = standing.progress_in(period)
-    facts = []
-    if was.achieved_at is not None:
-        facts.append(
-            Fact(
-                name=FactName.ACHIEVEMENT_WITHDRAWN,
-                at=at,
-                period_number=period.number,
-                run=MILESTONE_RUN,
-                value=was.value,
-            )
-        )
-    if was.value != balance or was.days:
-        facts.append(
-            Fact(name=FactName.BALANCE_SET, at=at, period_number=period.number, run=MILESTONE_RUN, value=balance)
-        )
-    return facts
+        return Decision(standing, errors=(Code.UNKNOWN_PERIOD,), warnings=warnings)
+    if part.enrolled:
+        return Decision(standing, errors=(Code.ALREADY_ENROLLED,), warnings=warnings)
+    begin = ReEnrolled if part.enrolments else Enrolled
+    terms = EnrolmentTerms(period, command.initial_balance, command.reset)
+    facts = [begin(at, target.target_id, period.number, at), *programme.kind.entered(target, part, terms, at)]
+    return Decision(fold(programme, standing, facts), tuple(facts), warnings=warnings)
 
 
 # ---------------------------------------------------------------- un-enrol
 
 
-def _un_enrol(programme: Programme, standing: Standing, at: datetime) -> Decision:
+def _un_enrol(programme: Programme, standing: Standing, command: UnEnrol, at: datetime) -> Decision:
+    target, part = _part(programme, standing, command.target_id)
     if programme.window.over(at, None):
-        return Decision(errors=(Code.UNKNOWN_PERIOD,))
-    if not standing.stretches:
-        if not programme.target.automatic:
-            return Decision(errors=(Code.NEVER_ENROLLED,))
-        return Decision(facts=(Fact(name=FactName.OPTED_OUT, at=at),))
-    if not standing.enrolled:
-        return Decision(warnings=(Code.ALREADY_UN_ENROLLED,))
+        return Decision(standing, errors=(Code.UNKNOWN_PERIOD,))
+    if not part.stretches:
+        if not target.automatic:
+            return Decision(standing, errors=(Code.NEVER_ENROLLED,))
+        opted_out = OptedOut(at, target.target_id)
+        return Decision(fold(programme, standing, [opted_out]), (opted_out,))
+    if not part.enrolled:
+        return Decision(standing, warnings=(Code.ALREADY_UN_ENROLLED,))
     running = programme.window.period_at(at, None)
-    facts = [Fact(name=FactName.UN_ENROLLED, at=at, period_number=None if running is None else running.number)]
-    if not programme.streak:
-        facts += milestone.forfeit(programme, standing, at)
-    return Decision(facts=tuple(facts))
+    left = UnEnrolled(at, target.target_id, None if running is None else running.number)
+    facts = (left, *programme.kind.left(programme, target, part, at))
+    return Decision(fold(programme, standing, facts), facts)
+
+
+def _part(programme: Programme, standing: Standing, target_id: int) -> tuple[Target, TargetStanding]:
+    index = programme.index_of(target_id)
+    return programme.targets[index], standing.targets[index]
 
 
 # ---------------------------------------------------------------- activity
 
 
 def _count(programme: Programme, standing: Standing, activity: Activity, at: datetime) -> Decision:
-    amount = programme.target.measure.number(activity)
+    """Each target that hears the activity judges it once; what one of them makes of it is nothing to the others."""
+    facts: list[Fact] = []
+    judgements = []
+    parts = list(standing.targets)
+    turned = False
+    for index, target in programme.hearing(activity.type):
+        counted = _count_in(programme, target, parts[index], activity, at)
+        judgements.append(counted.judgement)
+        if counted.facts:
+            parts[index] = counted.standing
+            facts += counted.facts
+            turned = turned or counted.turned
+    if not facts:
+        return Decision(standing, judgements=tuple(judgements))
+    # When time next changes something is worked out again only where more than a value moved.
+    moved = (
+        programme.standing_of(tuple(parts)) if turned else Standing(tuple(parts), standing.version, standing.wakes_at)
+    )
+    return Decision(moved, tuple(facts), judgements=tuple(judgements))
+
+
+class _Counted(Struct, frozen=True, gc=False):
+    """What one target makes of an activity. `turned` where more changed than a value."""
+
+    judgement: Judgement
+    standing: TargetStanding
+    facts: list[Fact]
+    turned: bool = False
+
+
+def _count_in(programme: Programme, target: Target, part: TargetStanding, activity: Activity, at: datetime) -> _Counted:
+    def refused(reason: Reason, period: Period | None = None) -> _Counted:
+        number = None if period is None else period.number
+        return _Counted(Judgement(target.target_id, reason, number), part, [])
+
+    if programme.deactivated(at):
+        return refused(Reason.DEACTIVATED)
     period = programme.window.period_at(activity.occurred_at, None)
-    if amount is None or period is None or programme.deactivated(at):
-        return Decision(verdict=Verdict.NOT_COUNTED)
-    admission = _admit(programme, standing, activity, period, at)
-    if admission is None:
-        return Decision(verdict=Verdict.NOT_COUNTED)
+    if period is None:
+        return refused(Reason.OUTSIDE_PERIODS)
+    amount = target.measure.number(activity)
+    if amount is None:
+        return refused(Reason.NO_NUMBER, period)
+    brought = _automatic_enrolment(target, part, period, at)
+    admitted = after(part, brought) if brought is not None else part
+    out = _why_out(programme, admitted, activity, period, at)
+    if out is not None:
+        return refused(out, period)
     if at >= period.due_at:
-        return Decision(verdict=Verdict.TOO_LATE)
-    progress = _progress(programme, standing.after(admission), activity, period, amount, at)
-    if progress is None:
-        return Decision(verdict=Verdict.NOT_COUNTED)
-    return Decision(facts=(*admission, *progress), verdict=Verdict.COUNTED)
+        return refused(Reason.TOO_LATE, period)
+    counted = _progress(programme, target, admitted, activity, period, amount, at)
+    if counted is None:
+        return refused(Reason.NO_NUMBER, period)
+    if brought is None:
+        return counted
+    return _Counted(counted.judgement, counted.standing, [brought, *counted.facts], turned=True)
 
 
-def _admit(
-    programme: Programme, standing: Standing, activity: Activity, period: Period, at: datetime
-) -> list[Fact] | None:
-    """None where the activity cannot count; else the enrolment that it brings about, mostly none (decisions 11, 12)."""
-    brought = _automatic_enrolment(programme, standing, period, at)
-    standing = standing.after(brought)
-    if not _dated_inside(programme, standing, activity, period):
+def _automatic_enrolment(target: Target, part: TargetStanding, period: Period, at: datetime) -> Fact | None:
+    """The enrolment holds from the earliest period in which an activity counted (rule 11)."""
+    if not target.automatic:
         return None
-    admitted = standing.enrolled_at_end_of(period) if period.ends_at <= at else standing.enrolled_in(period)
-    return brought if admitted else None
-
-
-def _automatic_enrolment(programme: Programme, standing: Standing, period: Period, at: datetime) -> list[Fact]:
-    """The enrolment holds from the earliest period in which an activity counted (decision 11)."""
-    if not programme.target.automatic:
-        return []
-    if not standing.stretches:
-        name = FactName.ENROLLED
-    elif standing.stretches[0].method is Method.AUTOMATIC and period.number < standing.stretches[0].first_period_number:
-        name = FactName.ENROLMENT_MOVED_BACK
-    else:
-        return []
     # Activity may be dated a few minutes ahead, in a period that has not begun: nobody is enrolled ahead of the clock.
     starts_at = min(period.starts_at, at)
-    return [Fact(name=name, at=at, period_number=period.number, automatic=True, starts_at=starts_at)]
+    if not part.stretches:
+        return Enrolled(at, target.target_id, period.number, starts_at, automatic=True)
+    first = part.stretches[0]
+    if first.method is Method.AUTOMATIC and period.number < first.first_period_number:
+        return EnrolmentMovedBack(at, target.target_id, period.number, starts_at)
+    return None
 
 
-def _dated_inside(programme: Programme, standing: Standing, activity: Activity, period: Period) -> bool:
+def _why_out(
+    programme: Programme, part: TargetStanding, activity: Activity, period: Period, at: datetime
+) -> Reason | None:
+    """None where the enrolment lets the activity count in its period (rules 11, 12)."""
+    enrolments = part.enrolments
+    if not enrolments:
+        return Reason.OPTED_OUT if part.stretches else Reason.NOT_ENROLLED
+    outside = _why_dated_outside(programme, enrolments, activity, period)
+    if outside is not None:
+        return outside
+    if period.ends_at <= at:
+        return None if part.enrolled_at_end_of(period) else Reason.WHILE_OUT
+    if not part.enrolled:
+        return Reason.WHILE_OUT
+    return None if part.enrolled_in(period) else Reason.NOT_ENROLLED
+
+
+def _why_dated_outside(
+    programme: Programme, enrolments: Sequence[Stretch], activity: Activity, period: Period
+) -> Reason | None:
     """Inside an enrolled stretch; or before the first enrolment, in its period, unless the programme forbids it."""
-    enrolments = standing.enrolments
-    for stretch in enrolments:
-        if stretch.reaches(period) and stretch.contains(activity.occurred_at):
-            return True
-    if programme.track_from_enrolment or not enrolments:
-        return False
+    reaching = [stretch for stretch in enrolments if stretch.reaches(period)]
+    if any(stretch.contains(activity.occurred_at) for stretch in reaching):
+        return None
     first = enrolments[0]
-    return first.first_period_number == period.number and activity.occurred_at < first.starts_at
+    if activity.occurred_at < first.starts_at:
+        if first.first_period_number != period.number:
+            return Reason.NOT_ENROLLED
+        return Reason.BEFORE_ENROLMENT if programme.track_from_enrolment else None
+    return Reason.WHILE_OUT if reaching else Reason.NOT_ENROLLED
 
 
 def _progress(
-    programme: Programme, standing: Standing, activity: Activity, period: Period, amount: int, at: datetime
-) -> list[Fact] | None:
-    """The value moves; the target may be achieved, and then what follows from it is earned (decisions 15, 18, 19).
+    programme: Programme,
+    target: Target,
+    part: TargetStanding,
+    activity: Activity,
+    period: Period,
+    amount: int,
+    at: datetime,
+) -> _Counted | None:
+    """The value moves; the target may be achieved, and then what follows is earned (rules 15, 18, 19).
 
-    None where the value would reach its limit: such an activity counts for nothing.
+    None where the value would pass the bound of what can be kept.
     """
-    target = programme.target
-    run = standing.run_at(activity.occurred_at).number if programme.streak else MILESTONE_RUN
-    was = standing.progress_in(period, run=run)
+    was = part.progress_in(period, run=programme.kind.run_at(part, activity.occurred_at))
     day = local_day(activity.occurred_at, programme.zone) if target.measure.daily else None
-    value = was.value if day is not None and day in was.days else was.value + amount
+    if day is not None and day in was.days:
+        amount = 0
+    value = was.value + amount
     if value >= VALUE_LIMIT:
         return None
-    progressed = Fact(
-        name=FactName.PROGRESSED,
-        at=at,
-        period_number=period.number,
-        run=run,
-        value=value,
-        occurred_at=activity.occurred_at,
-        day=day,
+    reason = Reason.DAY_COUNTED if day is not None and day in was.days else Reason.COUNTED
+    judgement = Judgement(target.target_id, reason, period.number, amount, value)
+    facts: list[Fact] = [Progressed(at, target.target_id, period.number, was.run, amount, value, day)]
+    achieved = was.achieved_at is None and value >= target.values[period.number - 1]
+    moved = Progress(
+        period.number,
+        was.run,
+        value,
+        activity.occurred_at if achieved else was.achieved_at,
+        at if achieved else was.achieved_recorded_at,
+        _with_day(was.days, day),
+        was.rewarded,
+        was.forfeited,
+        was.settled,
     )
-    if was.achieved_at is not None or value < target.values[period.number - 1]:
-        return [progressed]
-    facts = [progressed, progressed._replace(name=FactName.ACHIEVED, day=None)]
-    if not standing.rewarded_in(period):
-        facts += [milestone.earned(reward, at, period, run=run) for reward in target.immediate_rewards]
-    if programme.streak:
-        standing = standing.after(facts)
-        facts += streak.levels_reached(programme, standing, next(r for r in standing.runs if r.number == run), at)
-    return facts
+    if not achieved:
+        return _Counted(judgement, part.with_progress(moved), facts)
+    follows: list[Fact] = [Achieved(at, target.target_id, period.number, was.run, value, activity.occurred_at)]
+    if not part.rewarded_in(period):
+        follows += [
+            of_reward(RewardEarned, reward, at=at, target_id=target.target_id, run=was.run, period_number=period.number)
+            for reward in target.immediate_rewards
+        ]
+    for fact in (*facts, *follows):
+        part = after(part, fact)
+    levels = programme.kind.met(programme, target, part, moved, at)
+    for fact in levels:
+        part = after(part, fact)
+    return _Counted(judgement, part, [*facts, *follows, *levels], turned=True)
+
+
+def _with_day(days: tuple[date, ...], day: date | None) -> tuple[date, ...]:
+    return days if day is None or day in days else tuple(sorted((*days, day)))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from kosminar.core.event import EventName
 from kosminar.core.programme import Programme
+from kosminar.core.reward import RewardKey
 from kosminar.store import programmes, webhook_endpoints
 from kosminar.store.connections import plan_as_usual
 from kosminar.store.queries import Connection
@@ -38,12 +39,17 @@ class Catalogue:
         """Somebody is to hand rewards over: until they answer, a reward is pending (decision 27)."""
         return EventName.REWARD_ISSUED in self.subscribers
 
+    def hands_over_reward(self, _: RewardKey) -> bool:
+        """Whether an endpoint is to hand a reward over that is earned now."""
+        return self.hands_over
+
     @classmethod
     def of(cls, edition: Edition, found: Sequence[Programme], endpoints: Sequence[Endpoint]) -> "Catalogue":
-        ordered = sorted(found, key=lambda p: p.target.target_id)
+        ordered = sorted(found, key=lambda programme: programme.targets[0].target_id)
         heard: dict[str, list[Programme]] = {}
         for programme in ordered:
-            heard.setdefault(programme.target.measure.hears, []).append(programme)
+            for activity_type in dict.fromkeys(target.measure.hears for target in programme.targets):
+                heard.setdefault(activity_type, []).append(programme)
         subscribers = {
             name: tuple(each.webhook_endpoint_id for each in endpoints if each.subscribes_to(name))
             for name in EventName
@@ -51,7 +57,7 @@ class Catalogue:
         return cls(
             edition=edition,
             by_group=MappingProxyType({p.target_group_id: p for p in ordered}),
-            by_target=MappingProxyType({p.target.target_id: p for p in ordered}),
+            by_target=MappingProxyType({target.target_id: p for p in ordered for target in p.targets}),
             by_activity_type=MappingProxyType({type_: tuple(listeners) for type_, listeners in heard.items()}),
             subscribers=MappingProxyType({name: ids for name, ids in subscribers.items() if ids}),
         )

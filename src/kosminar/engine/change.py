@@ -8,10 +8,10 @@ from typing import TypeAlias
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.errors import Code
+from kosminar.core.ledger import Reward
 from kosminar.core.reward import RewardKey, RewardState
 from kosminar.store.facts import RecordedFact
 from kosminar.store.idempotency import IdempotencyKey
-from kosminar.store.rewards import Reward
 from kosminar.store.standings import CustomerKey
 
 
@@ -20,7 +20,6 @@ class EnrolmentChange:
     """Enrol or un-enrol, as somebody asked by name; the ids are as the caller gave them and may be unknown."""
 
     target_group_id: int
-    target_id: int
     command: Enrol | UnEnrol
     asked_by: str
 

@@ -21,7 +21,7 @@ import structlog
 from kosminar.core.clock import clock_now
 from kosminar.core.event import EventName
 from kosminar.core.period import Period
-from kosminar.core.programme import Programme
+from kosminar.core.programme import Programme, Target
 from kosminar.engine.batch import Wall
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.sweep import Sweeper
@@ -221,9 +221,10 @@ class Closer:
         target by target, so that what one customer waits for is settled in that order.
         """
         ended = [
-            (programme.target.target_id, programme.period_id(period.number))
+            (target.target_id, programme.period_id(period.number))
             for programme in found
-            if programme.target.period_end_rewards
+            for target in programme.targets
+            if target.period_end_rewards
             for period in programme.periods
             if programme.settles_at(period) <= at
             if since is None or programme.settles_at(period) >= since
@@ -291,10 +292,11 @@ class Closer:
         since: datetime | None,
     ) -> AsyncIterator[list[Request]]:
         broken = [
-            (programme.target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
+            (target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
             for programme in found
-            if programme.continuous and programme.periods[0].due_at <= at
+            if programme.kind.may_break and programme.periods[0].due_at <= at
             if since is None or any(since <= period.due_at <= at for period in programme.periods)
+            for target in programme.targets
         ]
         if not broken:
             return
@@ -324,25 +326,24 @@ class Closer:
         if not any(endpoint.subscribes_to(EventName.TARGET_PERIOD_COMPLETED) for endpoint in endpoints):
             return
         for programme in found:
-            for period in programme.periods:
+            for target, period in itertools.product(programme.targets, programme.periods):
                 if after < period.due_at <= at and not programme.cut_short(period):
-                    async for requests in self._in_at_end(connection, organisation_id, programme, period):
+                    async for requests in self._in_at_end(connection, programme, target, period):
                         yield requests
 
     async def _in_at_end(
-        self, connection: Connection, organisation_id: int, programme: Programme, period: Period
+        self, connection: Connection, programme: Programme, target: Target, period: Period
     ) -> AsyncIterator[list[Request]]:
         """Bucket by bucket, gathered to pages that keep all lanes at work."""
-        target_id = programme.target.target_id
-        told = Settlement(target_id, completed_number=period.number)
+        told = Settlement(target.target_id, completed_number=period.number)
         page: list[Request] = []
         for bucket in standings.EVERY_BUCKET:
             after = 0
             while found := await standings.list_customers_to_tell_of_end(
-                connection, programme, period, bucket=bucket, after=after, limit=PAGE
+                connection, programme, target, period, bucket=bucket, after=after, limit=PAGE
             ):
                 after = found[-1]
-                page += [Request(organisation_id, customer_id, told) for customer_id in found]
+                page += [Request(programme.organisation_id, customer_id, told) for customer_id in found]
                 if len(page) >= PAGE:
                     yield page
                     page = []

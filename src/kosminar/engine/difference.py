@@ -77,7 +77,7 @@ class Telling:
             organisation_id=self.customer.organisation_id,
             customer_id=self.customer.customer_id,
             target_id=target_id,
-            target_name=None if programme is None else programme.target.name,
+            target_name=None if programme is None or target_id is None else programme.target(target_id).name,
             what=what,
             expected=expected,
             found=found,

@@ -7,26 +7,28 @@ row that makes no sense is a difference, never an exception. Reads nothing itsel
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from itertools import groupby
+from typing import Final, NamedTuple, TypeAlias
 
-from kosminar.core import milestone, streak
+from kosminar.core import number_set
+from kosminar.core.account import Account, Entry
 from kosminar.core.amount import decimal_of
-from kosminar.core.decide import decide, settle
+from kosminar.core.decide import settle
 from kosminar.core.event import EventName
-from kosminar.core.fact import Fact
-from kosminar.core.notification import key_of_reward
-from kosminar.core.programme import Programme
-from kosminar.core.reward import RewardKey, may_report
-from kosminar.core.standing import Run, Standing
-from kosminar.engine.batch import LEDGER_FACTS, report_fact, reward_of
+from kosminar.core.kind import milestone, streak
+from kosminar.core.ledger import Report
+from kosminar.core.period import Period
+from kosminar.core.programme import Programme, Target
+from kosminar.core.reward import may_report
+from kosminar.core.standing import Run, TargetStanding
 from kosminar.engine.difference import Difference, Telling
 from kosminar.engine.recount_notifications import of_notifications, reward_of_notification
 from kosminar.store.activities import AcceptedActivity
 from kosminar.store.commands import AcceptedCommand
-from kosminar.store.facts import RecordedFact
+from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.recount import (
     CustomerRow,
     EnrolmentRow,
@@ -38,7 +40,7 @@ from kosminar.store.recount import (
     StoredRow,
     StreakRow,
 )
-from kosminar.store.rewards import AcceptedReport, Reward, points_and_text
+from kosminar.store.rewards import AcceptedReport
 from kosminar.store.standings import Edition
 
 Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
@@ -63,11 +65,13 @@ class Definitions:
     def __init__(self, edition: Edition, programmes: Sequence[Programme]) -> None:
         self.edition = edition
         self.version = edition.version
-        self.newest = {programme.target.target_id: programme for programme in programmes}
+        self.groups = sorted(programmes, key=lambda programme: programme.targets[0].target_id)
+        # In their newest version.
+        self.by_target = {target.target_id: programme for programme in self.groups for target in programme.targets}
         self._heard: dict[tuple[str, int], tuple[Programme, ...]] = {}
 
     def of_target(self, target_id: int, version: int) -> Programme | None:
-        programme = self.newest.get(target_id)
+        programme = self.by_target.get(target_id)
         return None if programme is None else programme.as_of(version)
 
     def hearing(self, activity_type: str, version: int) -> tuple[Programme, ...]:
@@ -75,7 +79,7 @@ class Definitions:
         key = (activity_type, min(version, self.version))
         heard = self._heard.get(key)
         if heard is None:
-            listening = (p for _, p in sorted(self.newest.items()) if p.target.measure.hears == activity_type)
+            listening = (programme for programme in self.groups if programme.hearing(activity_type))
             heard = tuple(p for programme in listening if (p := programme.as_of(version)) is not None)
             self._heard[key] = heard
         return heard
@@ -83,7 +87,7 @@ class Definitions:
 
 def differences(definitions: Definitions, state: OrganisationState, stored: Stored) -> list[Difference]:
     """Everything in which one customer's rows are not what the accepted commands and activities make of them."""
-    telling = Telling(definitions.newest, stored.customer)
+    telling = Telling(definitions.by_target, stored.customer)
     try:
         replay = _Replay(definitions, stored)
         return [
@@ -92,7 +96,7 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
             *_of_content(telling, stored),
             *_of_rows(telling, replay.rows(state, stored.rows), stored.rows),
             *_of_facts(telling, replay.facts, stored.facts),
-            *of_notifications(telling, state, stored.notifications, replay.rewards),
+            *of_notifications(telling, state, stored.notifications, replay.account.ledger),
             *_of_period_ends(telling, replay, state),
         ]
     except Exception as error:  # noqa: BLE001 -- Whatever nonsense is stored, the audit goes on with the next customer.
@@ -100,16 +104,6 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
 
 
 # ---------------------------------------------------------------- what should be
-
-
-@dataclass(slots=True)
-class _Account:
-    """One customer in one target. `version` is of the definitions under which it changed last, None at a period end."""
-
-    programme: Programme
-    standing: Standing
-    changed_at: datetime
-    version: int | None
 
 
 class _Step(NamedTuple):
@@ -125,7 +119,7 @@ class _Replay:
     """A customer's order, lived again."""
 
     def __init__(self, definitions: Definitions, stored: Stored) -> None:
-        self._definitions = definitions
+        self.definitions = definitions
         # Who is to hand a reward over is told so in the transaction that earns it: the notification says that somebody
         # was, and not the ledger, which is what is recounted.
         self._handed_over = {
@@ -134,143 +128,106 @@ class _Replay:
             if notification.name == EventName.REWARD_ISSUED
             and (key := reward_of_notification(stored.customer, notification)) is not None
         }
-        self.accounts: dict[int, _Account] = {}
+        self.account = Account(0, stored.customer.created_at, handed_over=lambda key: key in self._handed_over)
+        # By target group id: the version of the definitions under which it changed last, None at a period end.
+        self.versions: dict[int, int | None] = {}
         self.facts: dict[tuple[int, int], RecordedFact] = {}
-        self.rewards: dict[RewardKey, Reward] = {}
         self.steps: list[_Step] = []
         self._fact_count: Counter[int] = Counter()
         accepted: dict[int, list[Accepted]] = defaultdict(list)
         for one in stored.accepted:
             accepted[one.sequence].append(one)
-        recorded: dict[int, list[RecordedFact]] = defaultdict(list)
+        found: dict[int, list[RecordedFact]] = defaultdict(list)
         for fact in stored.facts:
-            recorded[fact.sequence].append(fact)
-        for sequence in sorted(accepted.keys() | recorded.keys()):
+            found[fact.sequence].append(fact)
+        for sequence in sorted(accepted.keys() | found.keys()):
             for one in accepted.get(sequence, ()):
                 self._accept(one)
             if sequence not in accepted:
-                self._work_period_ends(sequence, recorded[sequence])
+                self._settle(sequence, found[sequence])
 
     def _accept(self, one: Accepted) -> None:
+        account = self._account_at(one.sequence, one.at)
         version: int | None = None
+        entry: Entry | None = None
         match one:
             case AcceptedActivity():
                 told, version = f"activity {one.activity.activity_id!r}", one.definitions_version
-                for programme in self._definitions.hearing(one.activity.type, version):
-                    # Programmes that have no period there have nothing to say.
-                    period = programme.window.period_at(one.activity.occurred_at, None)
-                    if period is not None and not programme.deactivated(one.at):
-                        self._decide(programme, one.activity, one)
+                entry = account.accept(one.activity, self.definitions.hearing(one.activity.type, version))
             case AcceptedCommand():
                 told, version = "command", one.definitions_version
-                commanded = self._definitions.of_target(one.target_id, version)
-                if commanded is not None:
-                    self._decide(commanded, one.command, one)
+                programme = self.definitions.of_target(one.command.target_id, version)
+                if programme is not None:
+                    _, entry = account.command(one.command, programme)
             case AcceptedReport():
                 told = "reward's report"
-                self._report(one)
+                entry = self._report(account, one)
+        if entry is not None:
+            self._keep(entry, version)
         self.steps.append(_Step(one.sequence, told, one.at, version))
 
-    def _decide(self, programme: Programme, command: Any, one: AcceptedActivity | AcceptedCommand) -> None:
-        new = decide(programme, self._standing(programme), command, one.at).facts
-        self._happen(programme, new, one.sequence, at=one.at, version=one.definitions_version)
-
-    def _report(self, report: AcceptedReport) -> None:
-        """Moves the reward and nothing else; a report of what was never given, or not in that state, moves nothing."""
-        reward = self.rewards.get(report.key)
-        programme = self._definitions.newest.get(report.key.target_id)
+    def _report(self, account: Account, report: AcceptedReport) -> Entry | None:
+        """A report of what was never given, or not in that state, moves nothing."""
+        reward = account.ledger.get(report.key)
+        programme = self.definitions.by_target.get(report.key.target_id)
         if programme is None or reward is None or not may_report(reward.state, report.outcome):
-            return
-        self.rewards[report.key] = replace(reward, state=report.outcome, reason=report.reason)
-        fact = report_fact(programme, report.key, report.outcome, report.reason, report.at)
-        self._keep([fact], programme, report.sequence)
+            return None
+        return account.report(Report(report.key, report.outcome, report.reason), programme)
 
-    def _standing(self, programme: Programme) -> Standing:
-        account = self.accounts.get(programme.target.target_id)
-        return Standing.untouched(streak=programme.streak) if account is None else account.standing
+    def _settle(self, sequence: int, found: Sequence[RecordedFact]) -> None:
+        """A number that no command or activity has is a period end's, of one group.
 
-    def _work_period_ends(self, sequence: int, recorded: Sequence[RecordedFact]) -> None:
-        """A number that nobody's command or activity has is a period end's, of one target.
-
-        Its instant is not kept; what fell due later than its latest fact was not worked under this number.
+        Its instant is not kept; what fell due later than its latest fact was not settled under this number.
         """
-        at = max(fact.at for fact in recorded)
-        self.steps.append(_Step(sequence, PERIOD_END, at, None))
-        for target_id in dict.fromkeys(fact.target_id for fact in recorded):
-            newest = self._definitions.newest.get(target_id)
+        self.steps.append(_Step(sequence, PERIOD_END, max(fact.at for fact in found), None))
+        for group_id in dict.fromkeys(fact.target_group_id for fact in found):
+            of_group = [fact for fact in found if fact.target_group_id == group_id]
+            newest = self.definitions.by_target.get(of_group[0].target_id)
             if newest is None:
                 continue
-            latest = max(fact.at for fact in recorded if fact.target_id == target_id)
-            due = self._due(newest, sequence, recorded, latest)
-            self._happen(newest, due, sequence, at=latest, version=None)
+            at = max(fact.at for fact in of_group)
+            entry = self._account_at(sequence, at).settle(self._as_settled(newest, sequence, found, at))
+            if entry is not None:
+                self._keep(entry, None)
 
-    def _due(self, newest: Programme, sequence: int, recorded: Sequence[RecordedFact], at: datetime) -> Sequence[Fact]:
+    def _as_settled(self, newest: Programme, sequence: int, found: Sequence[RecordedFact], at: datetime) -> Programme:
         """A programme may have been deactivated at the very instant of a period end: before it, or after."""
-        standing = self._standing(newest)
-        due = settle(newest, standing, at)
-        if newest.deactivated_version is not None:
-            active = newest.as_of(newest.deactivated_version - 1)
-            earlier = [] if active is None else settle(active, standing, at)
-            if earlier != due and list(self._recorded(newest, earlier, sequence)) == list(recorded):
-                return earlier
-        return due
+        active = None if newest.deactivated_version is None else newest.as_of(newest.deactivated_version - 1)
+        if active is None:
+            return newest
+        standing = self.account.standing(newest)
+        _, due = settle(newest, standing, at)
+        _, earlier = settle(active, standing, at)
+        first = self._fact_count[sequence]
+        told = recorded([(active, fact) for fact in earlier], sequence=sequence, first_ordinal=first)
+        return active if list(earlier) != list(due) and list(told) == list(found) else newest
 
-    def _recorded(self, programme: Programme, new: Iterable[Fact], sequence: int) -> Iterator[RecordedFact]:
-        for ordinal, fact in enumerate(new, start=self._fact_count[sequence]):
-            yield RecordedFact.of(fact, programme, sequence=sequence, ordinal=ordinal)
+    def _account_at(self, sequence: int, at: datetime) -> Account:
+        """The account as it goes into this number; what the numbers before it gave is saved."""
+        self.account.number, self.account.at = sequence - 1, at
+        self.account.given.clear()
+        return self.account
 
-    def _happen(
-        self, programme: Programme, new: Sequence[Fact], sequence: int, *, at: datetime, version: int | None
-    ) -> None:
-        if not new:
-            return
-        target_id = programme.target.target_id
-        newest = self._definitions.newest[target_id]
-        standing = self._standing(programme).after(new)
-        self.accounts[target_id] = _Account(newest, standing, at, version)
-        self._keep(new, programme, sequence)
-        for fact in new:
-            if fact.name in LEDGER_FACTS:
-                hands_over = key_of_reward(fact, programme) in self._handed_over
-                reward = reward_of(fact, programme, sequence=sequence, hands_over=hands_over)
-                self.rewards[reward.key] = reward
-
-    def _keep(self, new: Sequence[Fact], programme: Programme, sequence: int) -> None:
-        for recorded in self._recorded(programme, new, sequence):
-            self.facts[sequence, recorded.ordinal] = recorded
-        self._fact_count[sequence] += len(new)
+    def _keep(self, entry: Entry, version: int | None) -> None:
+        if entry.moves_standings:
+            for change in entry.changes:
+                self.versions[change.programme.target_group_id] = version
+        for fact in recorded(entry.facts(), sequence=entry.number, first_ordinal=self._fact_count[entry.number]):
+            self.facts[entry.number, fact.ordinal] = fact
+        self._fact_count[entry.number] += sum(len(change.facts) for change in entry.changes)
 
     def rows(self, state: OrganisationState, found: Mapping[Place, StoredRow]) -> dict[Place, StoredRow]:
         """Every row that must be there; `found` decides only where two are right."""
         rows: dict[Place, StoredRow] = {}
-        for target_id, account in self.accounts.items():
-            programme, standing = account.programme, account.standing
-            for number, stretch in enumerate(standing.stretches, start=1):
-                rows[Place("enrolment", target_id, (number,))] = EnrolmentRow(
-                    stretch.method.value, stretch.starts_at, stretch.ends_at, stretch.first_period_number
-                )
-            for (number, run_number), progress in standing.progress.items():
-                place = Place("progress", target_id, (programme.period_id(number), run_number))
-                rows[place] = ProgressRow(
-                    decimal_of(progress.value),
-                    decimal_of(programme.target.values[number - 1]),
-                    progress.achieved_at,
-                    progress.achieved_recorded_at,
-                    progress.days,
-                    progress.rewarded,
-                    progress.forfeited,
-                    progress.settled,
-                    milestone.awaits_end(programme, progress),
-                )
-            for run in standing.runs:
-                place = Place("streak", target_id, (run.number,))
-                watched = _watched(account, run, state, found.get(place))
-                reached = tuple(sorted(run.reached))
-                rows[place] = StreakRow(run.starts_at, run.ends_at, run.met, reached, run.broken_number, watched)
-        for key, reward in self.rewards.items():
+        for programme in self.definitions.groups:
+            standing = self.account.standing(programme)
+            for target, part in zip(programme.targets, standing.targets, strict=True):
+                rows.update(self._rows_of_target(programme, target, part, state, found))
+        for key, reward in self.account.ledger.items():
             rows[Place("reward", key.target_id, tuple(key)[1:])] = RewardRow(
                 reward.kind.value,
-                *points_and_text(reward.value),
+                None if isinstance(reward.value, str) else decimal_of(reward.value),
+                reward.value if isinstance(reward.value, str) else None,
                 reward.allocation.value,
                 reward.state.value,
                 reward.reason,
@@ -280,27 +237,73 @@ class _Replay:
             )
         return rows
 
+    def _rows_of_target(
+        self,
+        programme: Programme,
+        target: Target,
+        part: TargetStanding,
+        state: OrganisationState,
+        found: Mapping[Place, StoredRow],
+    ) -> Iterator[tuple[Place, StoredRow]]:
+        for number, stretch in enumerate(part.stretches, start=1):
+            yield (
+                Place("enrolment", target.target_id, (number,)),
+                EnrolmentRow(stretch.method.value, stretch.starts_at, stretch.ends_at, stretch.first_period_number),
+            )
+        for progress in part.progress:
+            number = progress.period_number
+            yield (
+                Place("progress", target.target_id, (programme.period_id(number), progress.run)),
+                ProgressRow(
+                    decimal_of(progress.value),
+                    decimal_of(target.values[number - 1]),
+                    progress.achieved_at,
+                    progress.achieved_recorded_at,
+                    progress.days,
+                    progress.rewarded,
+                    progress.forfeited,
+                    progress.settled,
+                    milestone.awaits_end(target, progress),
+                ),
+            )
+        if not (part.stretches or part.progress):
+            return
+        for run in part.runs:
+            place = Place("streak", target.target_id, (run.number,))
+            watched = self._watched(programme, part, run, state, found.get(place))
+            met = tuple(number_set.numbers_in(run.met))
+            yield place, StreakRow(run.starts_at, run.ends_at, met, run.reached, run.broken_number, watched)
 
-def _watched(account: _Account, run: Run, state: OrganisationState, found: StoredRow | None) -> int | None:
-    """The period whose end the closer must look at.
+    def _watched(
+        self,
+        programme: Programme,
+        part: TargetStanding,
+        run: Run,
+        state: OrganisationState,
+        found: StoredRow | None,
+    ) -> int | None:
+        """The period whose end the closer must look at.
 
-    When a programme is deactivated, nothing is written of its customers until the closer comes by: until then the
-    period that was watched before is right as well.
-    """
-    programme = account.programme
-    watched = streak.next_break(programme, account.standing, run, account.changed_at)
-    number = None if watched is None else watched.number
-    stored = found.watch_number if isinstance(found, StreakRow) else None
-    if programme.deactivated_version is None or stored in (None, number):
-        return number
-    active = programme.as_of(programme.deactivated_version - 1)
-    if active is None or (account.version is not None and account.version >= programme.deactivated_version):
-        return number
-    before = streak.next_break(active, account.standing, run, account.changed_at)
-    if before is None or before.number != stored:
-        return number
-    looked_at = before.due_at <= state.settled_at and state.settled_version >= programme.deactivated_version
-    return number if looked_at else stored
+        When a programme is deactivated, nothing is written of its customers until the closer comes by: until then the
+        period that was watched before is right as well.
+        """
+        number = _number(streak.next_break(programme, part, run))
+        stored = found.watch_number if isinstance(found, StreakRow) else None
+        if programme.deactivated_version is None or stored in (None, number):
+            return number
+        active = programme.as_of(programme.deactivated_version - 1)
+        version = self.versions.get(programme.target_group_id)
+        if active is None or (version is not None and version >= programme.deactivated_version):
+            return number
+        before = streak.next_break(active, part, run)
+        if before is None or before.number != stored:
+            return number
+        looked_at = before.due_at <= state.settled_at and state.settled_version >= programme.deactivated_version
+        return number if looked_at else stored
+
+
+def _number(period: Period | None) -> int | None:
+    return None if period is None else period.number
 
 
 # ---------------------------------------------------------------- what differs
@@ -402,9 +405,10 @@ def _of_facts(
 
 def _of_period_ends(telling: Telling, replay: _Replay, state: OrganisationState) -> Iterator[Difference]:
     """Everything due up to the instant that is noted as settled must have been worked, by the definitions of then."""
-    for target_id, account in replay.accounts.items():
-        programme = account.programme.as_of(state.settled_version)
-        overdue = [] if programme is None else settle(programme, account.standing, state.settled_at)
-        if overdue:
-            names = [f"{fact.name} at {fact.at.isoformat()}" for fact in overdue]
+    for newest in replay.definitions.groups:
+        programme = newest.as_of(state.settled_version)
+        overdue = [] if programme is None else settle(programme, replay.account.standing(newest), state.settled_at)[1]
+        by_target = groupby(overdue, key=lambda fact: fact.target_id)
+        for target_id, facts in by_target:
+            names = [f"{fact.name} at {fact.at.isoformat()}" for fact in facts]
             yield telling.of("period end not worked", {"facts": names}, None, target_id=target_id)

@@ -6,10 +6,10 @@ What they say beyond that is not recounted. Part of the recount (recount.py), wh
 from collections.abc import Iterator, Mapping, Sequence
 
 from kosminar.core.event import EventName, event_id
+from kosminar.core.ledger import Reward
 from kosminar.core.reward import RewardKey, RewardState, parse_reward_id
 from kosminar.engine.difference import Difference, Telling
 from kosminar.store.recount import CustomerRow, NotificationRow, OrganisationState
-from kosminar.store.rewards import Reward
 
 
 def reward_of_notification(customer: CustomerRow, notification: NotificationRow) -> RewardKey | None:

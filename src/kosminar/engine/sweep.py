@@ -8,29 +8,29 @@ to the writer. The order of a batch is the order of this file: lock, decide, sav
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
+from msgspec.structs import replace
 
-from kosminar.core import milestone
 from kosminar.core.clock import clock_now
 from kosminar.core.decide import settle
-from kosminar.core.fact import FactName
+from kosminar.core.fact import PeriodEnded, RewardEarned, RewardForfeited
+from kosminar.core.kind import milestone
+from kosminar.core.ledger import Reward, reward_of
 from kosminar.core.period import Period
-from kosminar.core.programme import Programme
-from kosminar.core.standing import MILESTONE_RUN, Method, Progress, Standing, Stretch
-from kosminar.engine.batch import LEDGER_FACTS, Wall, reward_of
+from kosminar.core.programme import Target
+from kosminar.core.standing import MILESTONE_RUN, Method, Progress, Stretch, TargetStanding
+from kosminar.engine.batch import Wall
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.meters import Meters
 from kosminar.engine.writer import ATTEMPT_COUNT_MAX, BATCH_SIZE_MAX, INTERRUPTED, UNREACHABLE, NotSaved
 from kosminar.store import period_ends, standings
-from kosminar.store.facts import RecordedFact
+from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.period_ends import Likeness, PeriodEnd
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
-from kosminar.store.rewards import Reward
 
 # No larger than a batch: nobody's request waits longer for a page than for a batch.
 PAGE_SIZE: Final = BATCH_SIZE_MAX
@@ -149,20 +149,23 @@ class _Verdict:
 def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | None:
     """What the core says of one who stands for all who are alike; None if it has nothing to say of the period yet."""
     programme = catalogue.by_target.get(end.target_id)
-    if programme is None or programme.streak:
+    if programme is None or not programme.target(end.target_id).period_end_rewards:
         return None
+    target = programme.target(end.target_id)
     ended = [period for period in programme.periods if programme.settles_at(period) <= now]
     period = next((period for period in ended if programme.period_id(period.number) == end.period_id), None)
     if period is None:
         return None
-    before = _one_of_the_alike(programme, period)
-    facts = settle(programme, before, now)
+    before = _one_of_the_alike(target, period)
+    index = programme.index_of(end.target_id)
+    parts = [*programme.untouched.targets[:index], before, *programme.untouched.targets[index + 1 :]]
+    settled, facts = settle(programme, programme.standing_of(tuple(parts)), now)
     if not facts:
         return None
-    after = before.after(facts)
+    after = settled.targets[index]
     was, progress = before.progress_in(period), after.progress_in(period)
     # The statements that save it write these marks and nothing else of a standing.
-    marked = was._replace(rewarded=progress.rewarded, forfeited=progress.forfeited, settled=progress.settled)
+    marked = replace(was, rewarded=progress.rewarded, forfeited=progress.forfeited, settled=progress.settled)
     assert progress == marked, "a period's end leaves marks only"
     assert after.stretches == before.stretches, "a period's end changes no enrolment"
     return _Verdict(
@@ -173,19 +176,19 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
             other_period_ids=tuple(programme.period_id(other.number) for other in ended if other is not period),
             now=now,
         ),
-        facts=tuple(
-            RecordedFact.of(fact, programme, sequence=0, ordinal=ordinal) for ordinal, fact in enumerate(facts)
-        ),
-        tells_progress=tuple(fact.name is FactName.PERIOD_ENDED for fact in facts),
+        facts=recorded([(programme, fact) for fact in facts], sequence=0),
+        tells_progress=tuple(isinstance(fact, PeriodEnded) for fact in facts),
         rewards=tuple(
-            reward_of(fact, programme, sequence=0, hands_over=False) for fact in facts if fact.name in LEDGER_FACTS
+            reward_of(fact, programme, sequence=0, handed_over=False)
+            for fact in facts
+            if isinstance(fact, RewardEarned | RewardForfeited)
         ),
         progress=progress,
-        awaits_end=milestone.awaits_end(programme, progress),
+        awaits_end=milestone.awaits_end(target, progress),
     )
 
 
-def _one_of_the_alike(programme: Programme, period: Period) -> Standing:
+def _one_of_the_alike(target: Target, period: Period) -> TargetStanding:
     """Enrolled once, in time for the period, and still so; achieved, nothing forfeited, nothing else waits.
 
     The query `settle_alike` says the same. Value and instants differ from one to another; a period's end looks at none
@@ -193,13 +196,15 @@ def _one_of_the_alike(programme: Programme, period: Period) -> Standing:
     """
     stretch = Stretch(Method.EXPLICIT, period.starts_at, None, period.number)
     progress = Progress(
-        value=programme.target.values[period.number - 1],
+        period.number,
+        MILESTONE_RUN,
+        value=target.values[period.number - 1],
         achieved_at=period.starts_at,
         achieved_recorded_at=period.starts_at,
         # Whoever achieved it was given what is given at once.
-        rewarded=bool(programme.target.immediate_rewards),
+        rewarded=bool(target.immediate_rewards),
     )
-    return Standing(stretches=(stretch,), progress=MappingProxyType({(period.number, MILESTONE_RUN): progress}))
+    return TargetStanding(stretches=(stretch,), progress=(progress,))
 
 
 # ---------------------------------------------------------------- save

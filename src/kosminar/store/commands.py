@@ -18,7 +18,6 @@ class AcceptedCommand:
 
     customer: CustomerKey
     sequence: int
-    target_id: int
     command: Enrol | UnEnrol
     definitions_version: int
     at: datetime
@@ -28,12 +27,12 @@ class AcceptedCommand:
 def row(accepted: AcceptedCommand) -> tuple[Any, ...]:
     """In the order of the table's columns."""
     enrolling = isinstance(accepted.command, Enrol)
-    options = accepted.command if isinstance(accepted.command, Enrol) else Enrol()
+    options = accepted.command if isinstance(accepted.command, Enrol) else Enrol(accepted.command.target_id)
     return (
         *accepted.customer,
         accepted.sequence,
         "enrol" if enrolling else "un_enrol",
-        accepted.target_id,
+        accepted.command.target_id,
         options.period_name,
         None if options.initial_balance is None else decimal_of(options.initial_balance),
         options.reset,
@@ -50,7 +49,6 @@ async def list_accepted(connection: Connection, within: CustomerRange) -> list[A
         AcceptedCommand(
             customer=CustomerKey(within.bucket, within.organisation_id, row["customer_id"]),
             sequence=row["sequence"],
-            target_id=row["target_id"],
             command=_command(row),
             definitions_version=row["definitions_version"],
             at=row["at"],
@@ -62,6 +60,8 @@ async def list_accepted(connection: Connection, within: CustomerRange) -> list[A
 
 def _command(row: Any) -> Enrol | UnEnrol:
     if row["name"] != "enrol":
-        return UnEnrol()
+        return UnEnrol(row["target_id"])
     balance = row["initial_balance"]
-    return Enrol(row["period_name"], None if balance is None else exact_thousandths(balance), row["reset"])
+    return Enrol(
+        row["target_id"], row["period_name"], None if balance is None else exact_thousandths(balance), row["reset"]
+    )

@@ -1,12 +1,28 @@
 """The audit trail: facts in the order in which they happened to a customer."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from kosminar.core.amount import decimal_of
-from kosminar.core.fact import Fact
+from kosminar.core.fact import (
+    Achieved,
+    AchievementWithdrawn,
+    BalanceSet,
+    Fact,
+    LevelReached,
+    PeriodEnded,
+    Progressed,
+    RewardEarned,
+    RewardFailed,
+    RewardForfeited,
+    RewardIssued,
+    RewardReversed,
+    StreakBroken,
+)
 from kosminar.core.programme import Programme
+from kosminar.core.standing import MILESTONE_RUN
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place
 
@@ -32,24 +48,48 @@ class RecordedFact(NamedTuple):
     value: Decimal | None
     reason: str | None
 
-    @classmethod
-    def of(cls, fact: Fact, programme: Programme, *, sequence: int, ordinal: int) -> "RecordedFact":
-        number = fact.period_number
-        # Made for every fact there is: by place, which takes half as long as by name.
-        return cls(
-            sequence,
-            ordinal,
-            fact.name.value,
-            fact.at,
-            programme.target_group_id,
-            programme.target.target_id,
-            None if number is None else programme.period_id(number),
-            fact.run,
-            fact.level_id,
-            fact.reward_definition_id,
-            None if fact.value is None else decimal_of(fact.value),
-            fact.reason,
-        )
+
+def recorded(
+    facts: Iterable[tuple[Programme, Fact]], *, sequence: int, first_ordinal: int = 0
+) -> tuple[RecordedFact, ...]:
+    """Facts of one number of a customer's order, as they are kept and shown."""
+    return tuple(
+        [
+            # Made for every fact there is: by place, which takes half as long as by name.
+            RecordedFact(
+                sequence,
+                ordinal,
+                fact.name.value,
+                fact.at,
+                programme.target_group_id,
+                fact.target_id,
+                None if (number := getattr(fact, "period_number", None)) is None else programme.period_id(number),
+                getattr(fact, "run", _RUNS.get(type(fact))),
+                getattr(fact, "level_id", None),
+                getattr(fact, "reward_definition_id", None),
+                _value(fact),
+                getattr(fact, "reason", None),
+            )
+            for ordinal, (programme, fact) in enumerate(facts, start=first_ordinal)
+        ]
+    )
+
+
+# Of a milestone's period the run is kept beside it, though there is only one.
+_RUNS: Final = dict.fromkeys((BalanceSet, AchievementWithdrawn, PeriodEnded), MILESTONE_RUN)
+
+
+def _value(fact: Fact) -> Decimal | None:
+    """What a fact shows as its value: the value of progress, the count of a streak, the points of a reward."""
+    match fact:
+        case LevelReached() | StreakBroken():
+            return Decimal(fact.count)
+        case RewardEarned() | RewardForfeited() | RewardIssued() | RewardFailed() | RewardReversed():
+            return None if fact.points is None else decimal_of(fact.points)
+        case Progressed() | Achieved() | BalanceSet() | AchievementWithdrawn() | PeriodEnded():
+            return decimal_of(fact.value)
+        case _:
+            return None
 
 
 async def list_page(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from kosminar.core.ledger import Reward
 from kosminar.core.standing import Progress
 from kosminar.store.facts import RecordedFact
 from kosminar.store.queries import Connection, load
-from kosminar.store.rewards import Reward, points_and_text
+from kosminar.store.rewards import points_and_text
 from kosminar.store.standings import EVERY_BUCKET
 
 QUERIES: Final = load("period_ends")

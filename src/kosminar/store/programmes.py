@@ -22,6 +22,7 @@ from kosminar.core.definition import (
     PromisedReward,
     name_key,
 )
+from kosminar.core.kind.catalogue import KINDS
 from kosminar.core.measure.catalogue import measure_of
 from kosminar.core.measure.measure import Entity
 from kosminar.core.period import Frequency, Period, Span
@@ -290,12 +291,12 @@ def _programme(
         target_group_id=row["target_group_id"],
         organisation_id=organisation_id,
         name=row["name"],
-        tracking_type=TrackingType(row["tracking_type"]),
+        kind=KINDS[TrackingType(row["tracking_type"])],
         zone=ZoneInfo(row["zone"]),
         track_from_enrolment=row["track_from_enrolment"],
         window=FixedWindow(tuple(_period(period_row) for period_row in period_rows)),
         period_ids=tuple(period_row["period_id"] for period_row in period_rows),
-        target=target,
+        targets=(target,),
         levels=tuple(
             Level(
                 level_id=level_row["level_id"],
@@ -314,11 +315,11 @@ def _programme(
 
 def _definition(row: Any, programme: Programme, period_rows: Sequence[Any]) -> Definition:
     """What was asked; one value for all periods comes back as one for each."""
-    target = programme.target
+    (target,) = programme.targets
     return Definition(
         name=programme.name,
         description=row["description"],
-        tracking_type=programme.tracking_type,
+        tracking_type=programme.kind.tracking_type,
         frequency_type=Frequency(row["frequency_type"]),
         frequency=row["frequency"],
         recurring_cycles=row["recurring_cycles"],

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from kosminar.core.amount import decimal_of, exact_thousandths
+from kosminar.core.ledger import Reward, RewardGivenTwice
 from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState, reward_id
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
@@ -16,27 +17,6 @@ QUERIES: Final = load("rewards")
 
 # Of one statement, which takes some ten milliseconds to encode them.
 COUNT_MAX: Final = 2_000
-
-
-class RewardGivenTwice(Exception):
-    """Our own mistake, stopped before it is committed. An exception, because `python -O` drops assertions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reward:
-    """A row of the ledger."""
-
-    key: RewardKey
-    kind: RewardKind
-    # Thousandths of points, or text.
-    value: int | str
-    allocation: Allocation
-    state: RewardState
-    reason: str | None
-    earned_at: datetime
-    sequence: int
-    # Somebody subscribed to its hand-over when it was earned.
-    handed_over: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,22 @@ The only module that knows customer, enrolment, progress and streak rows for the
 Everything is set-based: a batch is a handful of statements whatever its size. Loads give core values.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from kosminar.core import milestone, streak
+from msgspec.structs import astuple
+
+from kosminar.core import number_set
 from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.core.customer import Customer
+from kosminar.core.kind import milestone, streak
 from kosminar.core.period import Period
-from kosminar.core.programme import Programme
-from kosminar.core.standing import FIRST_RUN, Method, Progress, Run, Standing, Stretch
+from kosminar.core.programme import Programme, Target
+from kosminar.core.standing import Method, Progress, Run, Standing, Stretch, TargetStanding
 from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("standings")
@@ -55,10 +57,10 @@ def places(customers: Sequence[CustomerKey]) -> dict[str, list[int]]:
 
 
 class StandingKey(NamedTuple):
-    """One customer in one target."""
+    """One customer in one group."""
 
     customer: CustomerKey
-    target_id: int
+    target_group_id: int
 
 
 class Edition(NamedTuple):
@@ -93,17 +95,20 @@ class LockedCustomer:
 
 @dataclass(frozen=True, slots=True)
 class ChangedStanding:
-    """A standing before and after a batch, with the instant it was brought to.
+    """A standing before and after a batch.
 
-    Of a stale one, what period ends look at is written anew, though nothing may have happened to it.
+    Of a stale one, what period ends look at is written again, though nothing may have happened to it.
     """
 
     key: StandingKey
     programme: Programme
     before: Standing
     after: Standing
-    at: datetime
     stale: bool = False
+
+    def parts(self) -> Iterator[tuple[Target, TargetStanding, TargetStanding]]:
+        """Each target with its part before and after."""
+        return zip(self.programme.targets, self.before.targets, self.after.targets, strict=True)
 
 
 async def hold(connection: Connection, definitions_keys: Iterable[int]) -> None:
@@ -133,25 +138,33 @@ async def lock(
 async def load_standings(
     connection: Connection, wanted: Mapping[StandingKey, tuple[Programme, Collection[int]]]
 ) -> dict[StandingKey, Standing]:
-    """The standings, each with the progress of the wanted period ids and of what still awaits a period end."""
+    """The standings, each with the progress of the wanted period numbers and of what still awaits a period end."""
     customers = sorted({key.customer for key in wanted})
     place_of = {customer: place for place, customer in enumerate(customers, start=1)}
-    everything = [(place_of[customer], target_id, *wish) for (customer, target_id), wish in wanted.items()]
-    touched = [(place, target_id, period_id) for place, target_id, _, ids in everything for period_id in ids]
-    awaiting = [each for each in everything if each[2].target.period_end_rewards]
-    streaks = [each for each in everything if each[2].streak]
+    targets = [
+        (place_of[key.customer], target, programme, numbers)
+        for key, (programme, numbers) in wanted.items()
+        for target in programme.targets
+    ]
+    touched = [
+        (place, target.target_id, programme.period_id(number))
+        for place, target, programme, numbers in targets
+        for number in numbers
+    ]
+    awaiting = [(place, target.target_id) for place, target, _, _ in targets if target.period_end_rewards]
+    running = [(place, target.target_id) for place, target, programme, _ in targets if programme.kind.untouched().runs]
     rows = await QUERIES["list_standings"].rows(
         connection,
         **places(customers),
-        places=[each[0] for each in everything],
-        target_ids=[each[1] for each in everything],
-        touched_places=[each[0] for each in touched],
-        touched_target_ids=[each[1] for each in touched],
-        touched_period_ids=[each[2] for each in touched],
-        awaiting_places=[each[0] for each in awaiting],
-        awaiting_target_ids=[each[1] for each in awaiting],
-        streak_places=[each[0] for each in streaks],
-        streak_target_ids=[each[1] for each in streaks],
+        places=[place for place, _, _, _ in targets],
+        target_ids=[target.target_id for _, target, _, _ in targets],
+        touched_places=[place for place, _, _ in touched],
+        touched_target_ids=[target_id for _, target_id, _ in touched],
+        touched_period_ids=[period_id for _, _, period_id in touched],
+        awaiting_places=[place for place, _ in awaiting],
+        awaiting_target_ids=[target_id for _, target_id in awaiting],
+        streak_places=[place for place, _ in running],
+        streak_target_ids=[target_id for _, target_id in running],
     )
     loading = _Loading(dict(enumerate(customers, start=1)), {key: programme for key, (programme, _) in wanted.items()})
     loading.enrolments(row[1:8] for row in rows if row[0] == "enrolment")
@@ -205,13 +218,13 @@ class CustomerWithStandings:
     _runs: Sequence[Any]
 
     def standings(self, programmes: Iterable[Programme]) -> dict[int, Standing]:
-        """By target id, untouched standings included."""
-        wanted = {StandingKey(self._key, programme.target.target_id): programme for programme in programmes}
+        """By target group id, untouched standings included."""
+        wanted = {StandingKey(self._key, programme.target_group_id): programme for programme in programmes}
         loading = _Loading({self._key.customer_id: self._key}, wanted)
         loading.enrolments(map(ENROLMENT_COLUMNS, self._enrolments))
         loading.progress(map(PROGRESS_COLUMNS, self._progress))
         loading.runs(map(RUN_COLUMNS, self._runs))
-        return {key.target_id: standing for key, standing in loading.standings().items()}
+        return {key.target_group_id: standing for key, standing in loading.standings().items()}
 
 
 async def find(connection: Connection, key: CustomerKey) -> CustomerWithStandings | None:
@@ -225,7 +238,7 @@ async def find(connection: Connection, key: CustomerKey) -> CustomerWithStanding
     return CustomerWithStandings(Customer(**columns), clock, key, *remembered)
 
 
-_Numbered = TypeVar("_Numbered", Stretch, Run)
+_Kept = TypeVar("_Kept", Stretch, Progress, Run)
 
 # Looked up for every row; calling the class takes longer.
 METHODS: Final = {method.value: method for method in Method}
@@ -240,10 +253,15 @@ class _Loading:
     def __init__(self, customers: Mapping[int, CustomerKey], programmes: Mapping[StandingKey, Programme]) -> None:
         self._customers = customers
         self._programmes = programmes
-        self._targets = {programme.target.target_id: programme for programme in programmes.values()}
-        self._stretches: dict[_Place, dict[int, Stretch]] = {key: {} for key in programmes}
-        self._progress: dict[_Place, dict[tuple[int, int], Progress]] = {key: {} for key in programmes}
-        self._runs: dict[_Place, dict[int, Run]] = {key: {} for key in programmes}
+        self._groups = {
+            target.target_id: programme for programme in programmes.values() for target in programme.targets
+        }
+        parts = [
+            (key.customer, target.target_id) for key, programme in programmes.items() for target in programme.targets
+        ]
+        self._stretches: dict[_Place, dict[int, Stretch]] = {part: {} for part in parts}
+        self._progress: dict[_Place, dict[tuple[int, int], Progress]] = {part: {} for part in parts}
+        self._runs: dict[_Place, dict[int, Run]] = {part: {} for part in parts}
 
     def enrolments(self, rows: Iterable[Any]) -> None:
         for customer, target_id, number, method, *stretch in rows:
@@ -252,103 +270,115 @@ class _Loading:
                 stretches[number] = Stretch(METHODS[method], *stretch)
 
     def progress(self, rows: Iterable[Any]) -> None:
-        for customer, target_id, period_id, run, value, achieved_at, recorded_at, days, *told in rows:
+        for customer, target_id, period_id, run, value, achieved_at, recorded_at, days, *marks in rows:
             progress = self._progress.get((self._customers.get(customer), target_id))
             if progress is not None:
-                number = self._targets[target_id].period_number(period_id)
-                assert number is not None, "progress is made in the programme's own periods"
-                progress[number, run] = Progress(exact_thousandths(value), achieved_at, recorded_at, tuple(days), *told)
+                number = self._groups[target_id].period_number(period_id)
+                assert number is not None, "progress is of the programme's periods"
+                kept = exact_thousandths(value)
+                progress[number, run] = Progress(number, run, kept, achieved_at, recorded_at, tuple(days), *marks)
 
     def runs(self, rows: Iterable[Any]) -> None:
         for customer, target_id, run, starts_at, ends_at, met, reached, broken_number in rows:
             runs = self._runs.get((self._customers.get(customer), target_id))
             if runs is not None:
-                runs[run] = Run(run, starts_at, ends_at, tuple(met), frozenset(reached), broken_number)
+                met_numbers = number_set.of(met)
+                runs[run] = Run(run, starts_at, ends_at, met_numbers, tuple(sorted(reached)), broken_number)
 
     def standings(self) -> dict[StandingKey, Standing]:
         return {
-            key: Standing(
-                _in_order(self._stretches[key]),
-                MappingProxyType(self._progress[key]),
-                (_in_order(self._runs[key]) or (FIRST_RUN,)) if programme.streak else (),
+            key: programme.standing_of(
+                tuple(self._part(programme, (key.customer, target.target_id)) for target in programme.targets)
             )
             for key, programme in self._programmes.items()
         }
 
+    def _part(self, programme: Programme, place: "_Place") -> TargetStanding:
+        return TargetStanding(
+            _in_order(self._stretches[place]),
+            _in_order(self._progress[place]),
+            _in_order(self._runs[place]) or programme.kind.untouched().runs,
+        )
 
-def _in_order(numbered: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
-    return tuple(numbered[number] for number in sorted(numbered))
+
+def _in_order(found: Mapping[Any, _Kept]) -> tuple[_Kept, ...]:
+    return tuple(found[key] for key in sorted(found))
 
 
-# Equal to the StandingKey, and made faster where the row of a customer nobody asked for is looked up too.
+# A customer and a target; a customer that nobody asked for is None.
 _Place: TypeAlias = tuple[CustomerKey | None, int]
 
 
 def enrolment_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
     """The stretches that differ, in the order of the table's columns."""
     return [
-        (*change.key.customer, change.key.target_id, number, *stretch)
+        (*change.key.customer, target.target_id, number, *astuple(stretch))
         for change in changed
-        for number, stretch in enumerate(change.after.stretches, start=1)
-        if number > len(change.before.stretches) or stretch != change.before.stretches[number - 1]
+        for target, before, after in change.parts()
+        for number, stretch in enumerate(after.stretches, start=1)
+        if number > len(before.stretches) or stretch != before.stretches[number - 1]
     ]
 
 
 def progress_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
     """The progress that differs, in the order of the table's columns."""
     return [
-        _progress_row(change, number, run, progress)
+        _progress_row(change, target, progress)
         for change in changed
-        for (number, run), progress in change.after.progress.items()
-        if change.before.progress.get((number, run)) != progress
+        for target, before, after in change.parts()
+        for progress in after.progress
+        if before.find_progress(progress.period_number, progress.run) != progress
     ]
 
 
-def _progress_row(change: ChangedStanding, number: int, run: int, progress: Progress) -> tuple[Any, ...]:
-    programme = change.programme
+def _progress_row(change: ChangedStanding, target: Target, progress: Progress) -> tuple[Any, ...]:
     return (
         *change.key.customer,
-        change.key.target_id,
-        programme.period_id(number),
-        run,
+        target.target_id,
+        change.programme.period_id(progress.period_number),
+        progress.run,
         decimal_of(progress.value),
-        decimal_of(programme.target.values[number - 1]),
+        decimal_of(target.values[progress.period_number - 1]),
         progress.achieved_at,
         progress.achieved_recorded_at,
         progress.days,
         progress.rewarded,
         progress.forfeited,
         progress.settled,
-        milestone.awaits_end(programme, progress),
+        milestone.awaits_end(target, progress),
     )
 
 
 def run_rows(changed: Sequence[ChangedStanding]) -> list[tuple[Any, ...]]:
     """Of streaks, the runs whose row may differ, in the order of the table's columns."""
-    return [_run_row(change, run) for change in changed if change.programme.streak for run in _changed_runs(change)]
+    return [
+        _run_row(change, target, after, run)
+        for change in changed
+        for target, before, after in change.parts()
+        for run in _changed_runs(before, after, stale=change.stale)
+    ]
 
 
-def _changed_runs(change: ChangedStanding) -> Sequence[Run]:
+def _changed_runs(before: TargetStanding, after: TargetStanding, *, stale: bool) -> Sequence[Run]:
     """Where the enrolment changed, all: the period that is watched depends on it too.
 
     It also goes with the programme's deactivation, which the closer comes to look after by itself.
     """
-    before, after = change.before, change.after
-    if change.stale or after.stretches != before.stretches:
+    if stale or after.stretches != before.stretches:
         return after.runs
     return [run for run in after.runs if run not in before.runs]
 
 
-def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
-    watched = streak.next_break(change.programme, change.after, run, change.at)
+def _run_row(change: ChangedStanding, target: Target, part: TargetStanding, run: Run) -> tuple[Any, ...]:
+    watched = streak.next_break(change.programme, part, run)
     return (
         *change.key.customer,
-        change.key.target_id,
+        target.target_id,
         run.number,
         run.starts_at,
         run.ends_at,
-        run.met,
-        sorted(run.reached),
+        tuple(number_set.numbers_in(run.met)),
+        run.reached,
         run.broken_number,
         None if watched is None else watched.number,
     )
@@ -357,6 +387,7 @@ def _run_row(change: ChangedStanding, run: Run) -> tuple[Any, ...]:
 async def list_customers_to_tell_of_end(
     connection: Connection,
     programme: Programme,
+    target: Target,
     period: Period,
     *,
     bucket: int,
@@ -367,7 +398,7 @@ async def list_customers_to_tell_of_end(
     rows = await QUERIES["list_customers_to_tell_of_end"].rows(
         connection,
         organisation_id=programme.organisation_id,
-        target_id=programme.target.target_id,
+        target_id=target.target_id,
         period_id=programme.period_id(period.number),
         number=period.number,
         ended_at=period.ends_at,

@@ -26,6 +26,7 @@ async def enroll(house: House, call: Call) -> Answer:
     fields = await _only_object(call)
     customer_id = fields.digits("customerId")
     command = Enrol(
+        call.ids["targetId"],
         period_name=fields.optional_text("periodName", max_length=PERIOD_NAME_LENGTH_MAX),
         initial_balance=fields.optional("initialBalance", _balance),
         reset=fields.boolean("resetStreakStatus", default=False),
@@ -39,7 +40,7 @@ async def unenroll(house: House, call: Call) -> Answer:
     fields = await _only_object(call)
     customer_id = fields.digits("customerId")
     refuse_faults(fields.faults)
-    return await _submit(house, call, customer_id, UnEnrol())
+    return await _submit(house, call, customer_id, UnEnrol(call.ids["targetId"]))
 
 
 async def _only_object(call: Call) -> Fields:
@@ -61,7 +62,7 @@ def _balance(value: Json) -> int:
 
 
 async def _submit(house: House, call: Call, customer_id: int, command: Enrol | UnEnrol) -> Answer:
-    change = EnrolmentChange(call.ids["targetGroupId"], call.ids["targetId"], command, asked_by=call.caller.name)
+    change = EnrolmentChange(call.ids["targetGroupId"], command, asked_by=call.caller.name)
     render = partial(_answer, customer_id)
     request = Request(call.organisation_id, customer_id, change, request_id=call.request_id, kept=kept(call, render))
     return answer_of(await house.writer.submit_one(request), render)

@@ -140,7 +140,7 @@ def _shown_group(stored: DefinedProgramme) -> dict[str, Any]:
         "description": definition.description,
         "active": stored.active,
         "preferredTillId": definition.preferred_till_id,
-        "trackingType": programme.tracking_type,
+        "trackingType": programme.kind.tracking_type,
         "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
         "fromDate": first_day(definition.starts_at, programme.zone),
         "toDate": last_day(definition.ends_at, programme.zone),
@@ -175,7 +175,8 @@ def _shown_period(stored: DefinedProgramme, period: Period, now: datetime) -> di
 
 
 def _shown_target(stored: DefinedProgramme) -> dict[str, Any]:
-    programme, target = stored.programme, stored.programme.target
+    programme = stored.programme
+    (target,) = programme.targets
     values = [
         {"id": value_id, "periodId": period_id, "defaultValue": decimal_of(value)}
         for value_id, period_id, value in zip(stored.target_value_ids, programme.period_ids, target.values, strict=True)

@@ -11,7 +11,6 @@ from typing import Any, Final
 from kosminar.api.answer import Answer, envelope
 from kosminar.api.compat.dates import first_day, last_day, last_instant, twins
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped, path_id
-from kosminar.core import streak
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX, decimal_of
 from kosminar.core.clock import clock_now
@@ -21,8 +20,9 @@ from kosminar.core.errors import Code, Complaint, invalid
 from kosminar.core.measure.measure import Entity
 from kosminar.core.number import stable_number
 from kosminar.core.period import Period
-from kosminar.core.programme import Programme
-from kosminar.core.standing import Run, Standing
+from kosminar.core.programme import Level as StreakLevel
+from kosminar.core.programme import Programme, RunCount, Target
+from kosminar.core.standing import MILESTONE_RUN, Standing, TargetStanding
 from kosminar.engine.catalogue import Catalogue
 from kosminar.engine.house import House
 from kosminar.store import standings
@@ -67,17 +67,16 @@ async def _read(
     found, catalogue = seen
     defined = [
         programme
-        for programme in catalogue.by_target.values()
-        if asked.target_id in (None, programme.target.target_id)
+        for programme in catalogue.by_group.values()
+        if (asked.target_id is None or programme.has_target(asked.target_id))
         and (asked.deactivated or programme.deactivated_at is None)
     ]
     remembered = found.standings(defined)
     now = clock_now(test_clock=found.clock.test_clock, clock_at=found.clock.clock_at, wall=house.wall())
     groups = []
     for programme in defined:
-        standing = remembered[programme.target.target_id]
-        if standing.enrolments:
-            standing = standing.after(settle(programme, standing, now))
+        standing, _ = settle(programme, remembered[programme.target_group_id], now)
+        if any(part.enrolments for part in standing.targets):
             groups.append(_Shown(programme, standing, customer_id, now, asked).group(call.version))
     return found.customer, groups
 
@@ -113,21 +112,26 @@ class _Shown:
         group: dict[str, Any] = {
             "id": self.programme.target_group_id,
             "name": self.programme.name,
-            "targets": [self._target(period) for period in self.periods],
+            "targets": [
+                self._target(target, part, period)
+                for target, part in zip(self.programme.targets, self.standing.targets, strict=True)
+                for period in self.periods
+            ],
             "targetEvaluationType": "FIXED_CALENDAR_WINDOW",
-            "trackingType": self.programme.tracking_type,
+            "trackingType": self.programme.kind.tracking_type,
         }
         if version is Version.V3_1:
             group["orgId"] = self.programme.organisation_id
-        if self.programme.streak:
-            group["streaks"] = self._streaks()
+        reached = self.programme.kind.count_now(self.programme, self.standing.targets[0], self.now)
+        if reached is not None:
+            group["streaks"] = self._streaks(self.standing.targets[0], reached)
         return group
 
-    def _target(self, period: Period) -> dict[str, Any]:
-        programme, target = self.programme, self.programme.target
-        run = self.standing.runs[-1].number if programme.streak else 1
-        progress = self.standing.progress.get((period.number, run))
-        enrolled_on = self._enrolled_on(period)
+    def _target(self, target: Target, part: TargetStanding, period: Period) -> dict[str, Any]:
+        programme = self.programme
+        run = part.runs[-1].number if part.runs else MILESTONE_RUN
+        progress = part.find_progress(period.number, run)
+        enrolled_on = _enrolled_on(part, period)
         period_id = programme.period_id(period.number)
         row: dict[str, Any] = {
             "targetId": None if progress is None else stable_number(self.customer_id, target.target_id, period_id, run),
@@ -136,14 +140,14 @@ class _Shown:
             "periodStartDate": first_day(period.starts_at, programme.zone),
             "periodEndDate": last_day(period.ends_at, programme.zone),
             "targetValue": decimal_of(target.values[period.number - 1]),
-            "targetAchievedValue": decimal_of(self.standing.progress_in(period, run=run).value),
+            "targetAchievedValue": decimal_of(part.progress_in(period, run=run).value),
             "targetName": target.name,
             "targetType": target.measure.type,
             "targetEntity": target.measure.entity,
             "targetRuleId": target.target_id,
             "eventName": "TransactionAdd" if target.measure.entity is Entity.TRANSACTION else target.measure.event_name,
             "currentPeriod": period is self.current,
-            "unEnrolled": not self._in(period),
+            "unEnrolled": not self._in(part, period),
             "milestones": None,
             "targetAchievedEventLogId": None,
         }
@@ -156,37 +160,36 @@ class _Shown:
             **twins("targetAchievedDateTime", achieved_at),
         }
 
-    def _in(self, period: Period) -> bool:
+    def _in(self, part: TargetStanding, period: Period) -> bool:
         """In the period: enrolled at its end if it is over, else enrolled now."""
-        if period.ends_at <= self.now:
-            return self.standing.enrolled_at_end_of(period)
-        return self.standing.enrolled_in(period)
+        return part.enrolled_at_end_of(period) if period.ends_at <= self.now else part.enrolled_in(period)
 
-    def _enrolled_on(self, period: Period) -> datetime:
-        reaching = [s.starts_at for s in self.standing.enrolments if s.starts_at < period.ends_at]
-        return reaching[-1] if reaching else self.standing.enrolments[0].starts_at
-
-    def _streaks(self) -> list[dict[str, Any]]:
-        run = self.standing.runs[-1]
-        count = streak.count(self.programme, self.standing, run, self.now)
+    def _streaks(self, part: TargetStanding, reached: RunCount) -> list[dict[str, Any]]:
+        run = reached.run
         return [
             {
                 "userStreakId": stable_number(self.customer_id, level.level_id, run.number) if run.met else None,
                 "streakId": level.level_id,
                 "streakName": level.name,
-                "status": self._status(run, count, reached=level.level_id in run.reached),
-                "currentCount": count,
+                "status": _status(part, reached, level),
+                "currentCount": reached.count,
                 "totalTargetCountOfSequence": level.count,
             }
             for level in self.programme.levels
         ]
 
-    def _status(self, run: Run, count: int, *, reached: bool) -> str:
-        if reached:
-            return "ACHIEVED"
-        if not self.standing.enrolled or (run.met and count == 0):
-            return "DROPPED"
-        return "IN_PROGRESS" if count else "NOT_STARTED"
+
+def _enrolled_on(part: TargetStanding, period: Period) -> datetime:
+    reaching = [s.starts_at for s in part.enrolments if s.starts_at < period.ends_at]
+    return reaching[-1] if reaching else part.enrolments[0].starts_at
+
+
+def _status(part: TargetStanding, reached: RunCount, level: StreakLevel) -> str:
+    if level.level_id in reached.run.reached:
+        return "ACHIEVED"
+    if not part.enrolled or (reached.run.met and reached.count == 0):
+        return "DROPPED"
+    return "IN_PROGRESS" if reached.count else "NOT_STARTED"
 
 
 def _customer(customer: Customer) -> dict[str, Any]:

@@ -33,12 +33,12 @@ class FixedWindow(Window):
 
     def period_at(self, at: datetime, clock: datetime | None) -> Period | None:
         assert clock is None
-        begun = bisect_right(self._starts, at)
-        return self.periods[begun - 1] if begun > 0 and at < self._ends[begun - 1] else None
+        begun = bisect_right(self.starts, at)
+        return self.periods[begun - 1] if begun > 0 and at < self.ends[begun - 1] else None
 
     def running_or_next(self, at: datetime, clock: datetime | None) -> Period | None:
         assert clock is None
-        ended = bisect_right(self._ends, at)
+        ended = bisect_right(self.ends, at)
         return self.periods[ended] if ended < len(self.periods) else None
 
     def period(self, number: int, clock: datetime | None) -> Period:
@@ -53,7 +53,12 @@ class FixedWindow(Window):
 
     def over(self, at: datetime, clock: datetime | None) -> bool:
         assert clock is None
-        return not self._ends or at >= self._ends[-1]
+        return not self.ends or at >= self.ends[-1]
+
+    def period_named(self, name: str) -> Period | None:
+        """Case is ignored, as it is where names must differ (rule 4)."""
+        wanted = name.casefold()
+        return next((period for period in self.periods if period.name.casefold() == wanted), None)
 
     def spread(self, period: Period, value: int, amount: int, target_value: int) -> tuple[Share, ...]:  # noqa: ARG002
         """All of it in that period: fixed periods never carry (decision 23)."""
@@ -62,16 +67,16 @@ class FixedWindow(Window):
     # Prepared once: these are asked of every activity.
 
     @cached_property
-    def _starts(self) -> tuple[datetime, ...]:
+    def starts(self) -> tuple[datetime, ...]:
         return tuple(period.starts_at for period in self.periods)
 
     @cached_property
-    def _ends(self) -> tuple[datetime, ...]:
+    def ends(self) -> tuple[datetime, ...]:
         return tuple(period.ends_at for period in self.periods)
 
     @cached_property
     def _boundaries(self) -> tuple[datetime, ...]:
-        return tuple(sorted({*self._starts, *self._ends}))
+        return tuple(sorted({*self.starts, *self.ends}))
 
 
 def generate(first_on: date, frequency: Frequency, every: int, count: int, zone: ZoneInfo) -> list[Span]:

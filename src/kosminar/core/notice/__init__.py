@@ -1,0 +1,1 @@
+"""Notices: facts worded as the published notifications. One file for each subject."""
