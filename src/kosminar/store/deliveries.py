@@ -143,8 +143,10 @@ async def list_due(connection: Connection, endpoint: EndpointKey, now: datetime,
 
 async def lease(connection: Connection, turn: Turn, *, now: datetime, until: datetime) -> bool:
     """Whether the turn is ours; not if somebody else was there first, or changes the row just now."""
-    done = await QUERIES["lease_queue"].run(connection, **turn.key(), holder=turn.holder, now=now, leased_until=until)
-    return done == "UPDATE 1"
+    leased = await QUERIES["lease_queue"].value(
+        connection, **turn.key(), holder=turn.holder, now=now, leased_until=until
+    )
+    return leased is not None
 
 
 async def hold(connection: Connection, turn: Turn) -> bool:
@@ -239,8 +241,10 @@ async def take_probe(
     connection: Connection, endpoint: EndpointKey, *, seen: int, now: datetime, until: datetime
 ) -> bool:
     """Whether we are the one to try a slowed endpoint; if we die over it, somebody else may after `until`."""
-    done = await QUERIES["take_probe"].run(connection, **endpoint._asdict(), failure_count=seen, now=now, until=until)
-    return done == "UPDATE 1"
+    taken = await QUERIES["take_probe"].value(
+        connection, **endpoint._asdict(), failure_count=seen, now=now, until=until
+    )
+    return taken is not None
 
 
 async def disable(connection: Connection, endpoint: EndpointKey, *, url: str, reason: str, now: datetime) -> None:
@@ -273,9 +277,9 @@ async def _park_some_expired(
     async with connection.transaction():
         held = await QUERIES["lock_queue"].rows(connection, **within, customer_ids=customer_ids, now=old["now"])
         theirs = {**within, "customer_ids": [row["customer_id"] for row in held]}
-        parked = await QUERIES["park_expired"].run(connection, **theirs, **old, error=error)
+        parked = await QUERIES["park_expired"].rows(connection, **theirs, **old, error=error)
         await QUERIES["remove_empty_from_queue"].run(connection, **theirs)
-    return int(parked.removeprefix("UPDATE "))
+    return len(parked)
 
 
 # ---------------------------------------------------------------- what the brand asks for

@@ -58,12 +58,12 @@ async def list_results(
 
 async def insert_results(connection: Connection, results: Sequence[tuple[IdempotencyKey, int, str]]) -> bool:
     """Whether all are new; the first result of a request stays, and whoever comes second must not have changed anything."""
-    written = await QUERIES["insert_idempotency_results"].run(
+    written = await QUERIES["insert_idempotency_results"].rows(
         connection,
         **_columns([(key, number) for key, number, _ in results]),
         results=[result for _, _, result in results],
     )
-    return written == f"INSERT 0 {len(results)}"
+    return len(written) == len(results)
 
 
 async def keep_first(connection: Connection, key: IdempotencyKey, number: int, result: str) -> str:

@@ -29,8 +29,11 @@ class Query:
     text: str
     parameters: tuple[str, ...]
 
-    async def run(self, connection: Connection, **values: Any) -> str:
-        return str(await connection.execute(self.text, *self._arguments(values)))
+    async def run(self, connection: Connection, **values: Any) -> None:
+        """Executes it. What it changed is counted by RETURNING and `rows`: a distributed database's command tag, which
+        the driver would answer, counts the rows proposed (docs/decisions/0041).
+        """
+        await connection.execute(self.text, *self._arguments(values))
 
     async def rows(self, connection: Connection, **values: Any) -> list[Any]:
         return list(await connection.fetch(self.text, *self._arguments(values)))

@@ -47,8 +47,8 @@ class ShownReward:
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
     """Insert, or bring a forfeited row to its new state; a reward that was given before fails the transaction."""
     for part in in_parts(rewards, COUNT_MAX):
-        written = await QUERIES["save_rewards"].run(connection, rows=[_row(*one) for one in part])
-        if written != f"INSERT 0 {len(part)}":
+        written = await QUERIES["save_rewards"].rows(connection, rows=[_row(*one) for one in part])
+        if len(written) != len(part):
             raise RewardGivenTwice("a reward that was given before would have been given again")
 
 

@@ -23,8 +23,8 @@ SELECT nextval('generated_customer_id') AS customer_id
 -- In key order. Waits for whoever is inserting the same key; if they commit, the row is left out of what comes back.
 INSERT INTO customer (organisation_id, bucket, customer_id, external_id, mobile, email, first_name, last_name,
                       changed_at, created_at)
-SELECT :organisation_id, k.bucket, k.customer_id, k.external_id, k.mobile, k.email, k.first_name, k.last_name,
-       :now, :now
+SELECT :organisation_id::bigint, k.bucket, k.customer_id, k.external_id, k.mobile, k.email, k.first_name,
+       k.last_name, :now::timestamptz, :now::timestamptz
   FROM unnest(:buckets::smallint[], :customer_ids::bigint[], :external_ids::text[], :mobiles::text[],
               :emails::text[], :first_names::text[], :last_names::text[])
        AS k (bucket, customer_id, external_id, mobile, email, first_name, last_name)
@@ -34,7 +34,7 @@ RETURNING customer_id
 -- claim_identifiers
 -- In key order, after the customers. Waits for whoever is claiming the same, like insert_customers.
 INSERT INTO customer_identifier (organisation_id, bucket, type, value, customer_id)
-SELECT :organisation_id, k.bucket, k.type, k.value, k.customer_id
+SELECT :organisation_id::bigint, k.bucket, k.type, k.value, k.customer_id
   FROM unnest(:buckets::smallint[], :types::text[], :values::text[], :customer_ids::bigint[])
        AS k (bucket, type, value, customer_id)
     ON CONFLICT DO NOTHING

@@ -42,6 +42,7 @@ UPDATE webhook_queue AS q
            FOR UPDATE SKIP LOCKED) AS free
  WHERE q.bucket = :bucket AND q.organisation_id = free.organisation_id AND q.customer_id = free.customer_id
    AND q.webhook_endpoint_id = free.webhook_endpoint_id
+RETURNING q.customer_id
 
 -- hold_queue
 -- Whether the lease is still ours; if so nobody takes it, and no batch inserts another delivery, until we commit.
@@ -75,12 +76,11 @@ UPDATE delivery
    SET state = :state,
        attempt_count = attempt_count + 1,
        attempted_at = :now,
-       delivered_at = CASE WHEN :state = 'delivered' THEN COALESCE(delivered_at, :now::timestamptz) ELSE delivered_at END,
+       delivered_at = CASE WHEN :state::text = 'delivered' THEN COALESCE(delivered_at, :now::timestamptz) ELSE delivered_at END,
        status = :status,
        error = :error
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id = :customer_id
-   AND webhook_endpoint_id = :webhook_endpoint_id
-   AND number = :number
+   AND webhook_endpoint_id = :webhook_endpoint_id AND number = :number
 
 -- has_expired
 -- Whether a failure now is the last one; not while the endpoint is held back, nor in its first days after that. The
@@ -153,6 +153,7 @@ UPDATE webhook_endpoint
    AND state = 'active'
    AND failure_count = :failure_count
    AND (not_before IS NULL OR not_before <= :now)
+RETURNING webhook_endpoint_id
 
 -- disable_endpoint
 -- The receiver at this URL says that it is gone; not if somebody has named another one meanwhile.
@@ -212,8 +213,8 @@ UPDATE delivery AS d
          ORDER BY w.customer_id, w.number
          LIMIT :limit) AS old
  WHERE d.bucket = :bucket AND d.organisation_id = :organisation_id AND d.customer_id = old.customer_id
-   AND d.webhook_endpoint_id = :webhook_endpoint_id
-   AND d.number = old.number
+   AND d.webhook_endpoint_id = :webhook_endpoint_id AND d.number = old.number
+RETURNING d.number
 
 -- remove_empty_from_queue
 -- Of these customers, those for whom nothing waits; a statement of its own, as find_head is.
@@ -298,8 +299,7 @@ UPDATE delivery AS d
          ORDER BY customer_id, number
          LIMIT :limit) AS chosen
  WHERE d.bucket = :bucket AND d.organisation_id = :organisation_id AND d.customer_id = chosen.customer_id
-   AND d.webhook_endpoint_id = :webhook_endpoint_id
-   AND d.number = chosen.number
+   AND d.webhook_endpoint_id = :webhook_endpoint_id AND d.number = chosen.number
 
 -- list_removed_endpoints
 -- System scope: removed ones for which something waits all the same, because whoever removed them was cut off.
@@ -357,9 +357,9 @@ SELECT DISTINCT :bucket::smallint, :organisation_id::bigint, k.customer_id, :web
 
 -- make_waiting
 -- Once more from the beginning, or for the first time; what was delivered meanwhile only if it is asked for by name.
-INSERT INTO delivery (bucket, organisation_id, customer_id, webhook_endpoint_id, number, state, attempt_count,
-                      expires_at)
-SELECT :bucket, :organisation_id, k.customer_id, :webhook_endpoint_id, k.number, 'waiting', 0, :expires_at
+INSERT INTO delivery (bucket, organisation_id, customer_id, webhook_endpoint_id, number, state, attempt_count, expires_at)
+SELECT :bucket::smallint, :organisation_id::bigint, k.customer_id, :webhook_endpoint_id::bigint, k.number, 'waiting', 0,
+       :expires_at::timestamptz
   FROM unnest(:customer_ids::bigint[], :numbers::bigint[]) AS k (customer_id, number)
     ON CONFLICT (bucket, organisation_id, customer_id, webhook_endpoint_id, number) DO UPDATE
    SET state = 'waiting',

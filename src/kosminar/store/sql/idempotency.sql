@@ -33,6 +33,7 @@ SELECT *
   FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :key_hashes::bytea[], :numbers::integer[],
               :results::text[])
     ON CONFLICT (bucket, organisation_id, key_hash, number) DO NOTHING
+RETURNING number
 
 -- keep_idempotency_result
 -- The result that was kept first, this one or an earlier one; no row where another is committed at this moment.

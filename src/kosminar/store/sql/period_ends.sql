@@ -63,8 +63,8 @@ RETURNING p.customer_id, c.sequence + 1 AS sequence, p.value::text AS value
 -- The same facts for each of these customers; where a fact tells the progress, each one's own.
 INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
                   period_id, run, level_id, reward_definition_id, value, reason)
-SELECT :bucket, :organisation_id, k.customer_id, k.sequence, f.ordinal, f.name, f.at, f.target_group_id, f.target_id,
-       f.period_id, f.run, f.level_id, f.reward_definition_id,
+SELECT :bucket::smallint, :organisation_id::bigint, k.customer_id, k.sequence, f.ordinal, f.name, f.at,
+       f.target_group_id, f.target_id, f.period_id, f.run, f.level_id, f.reward_definition_id,
        CASE WHEN f.tells_progress THEN k.value::numeric ELSE f.value END, f.reason
   FROM unnest(:customer_ids::bigint[], :sequences::bigint[], :progress_values::text[])
        AS k (customer_id, sequence, value)
@@ -81,7 +81,7 @@ SELECT :bucket, :organisation_id, k.customer_id, k.sequence, f.ordinal, f.name, 
 INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
                     reward_definition_id, kind, points, text, allocation, state, reason, earned_at, sequence,
                     handed_over)
-SELECT :bucket, :organisation_id, k.customer_id, r.target_id, r.period_id, r.level_id, r.run,
+SELECT :bucket::smallint, :organisation_id::bigint, k.customer_id, r.target_id, r.period_id, r.level_id, r.run,
        r.reward_definition_id, r.kind, r.points, r.text, r.allocation, r.state, r.reason, r.earned_at, k.sequence,
        r.handed_over
   FROM unnest(:customer_ids::bigint[], :sequences::bigint[]) AS k (customer_id, sequence)

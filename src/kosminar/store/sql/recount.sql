@@ -84,8 +84,8 @@ SELECT c.organisation_id, c.customer_id, c.external_id, c.mobile, c.email
 -- list_strays
 -- Whose rows stand in a bucket without a customer, and deliveries without a notification: foreign keys forbid it of
 -- all but facts, and a restored or damaged database may still have some.
-WITH told (table_name, organisation_id, customer_id) AS (
-    SELECT 'command', organisation_id, customer_id FROM command WHERE bucket = :bucket
+WITH told AS (
+    SELECT 'command' AS table_name, organisation_id, customer_id FROM command WHERE bucket = :bucket
      UNION ALL
     SELECT 'activity', organisation_id, customer_id FROM activity WHERE bucket = :bucket
      UNION ALL

@@ -13,6 +13,7 @@ SELECT r.*
        sequence = EXCLUDED.sequence,
        handed_over = EXCLUDED.handed_over
  WHERE reward.state = 'forfeited'
+RETURNING customer_id
 
 -- list_rewards
 -- One customer's rewards in the order of their keys, a page after a key.
