@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.store.citus_stand_in import EXTENSION
 
 from kosminar.store.connections import is_away, plan_as_usual, plan_by_key, sharing_types
 from kosminar.store.queries import load
@@ -93,6 +94,23 @@ async def test_what_reads_all_definitions_is_planned_as_usual(database_url: str)
         await plan_as_usual(connection)
         assert [await connection.fetchval(f"SHOW {name}") for name in PLANNING] == ["auto", "on", "on", "on"]
     assert [await connection.fetchval(f"SHOW {name}") for name in PLANNING] == ["force_generic_plan", *["off"] * 3]
+    await connection.close()
+
+
+@pytest.mark.asyncio
+async def test_a_server_with_citus_plans_as_usual_because_citus_needs_the_values_of_parameters(
+    database_url: str,
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(EXTENSION)
+    asked: list[str] = []
+    connection.add_query_logger(lambda query: asked.append(query.query))
+
+    await plan_by_key(connection)
+
+    assert [await connection.fetchval(f"SHOW {name}") for name in PLANNING] == ["auto", *["on"] * 3]
+    # In one round trip.
+    assert [query for query in asked if not query.startswith("SHOW")] == [load("connections")["plan_by_key"].text]
     await connection.close()
 
 

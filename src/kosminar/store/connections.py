@@ -48,7 +48,9 @@ async def plan_by_key(connection: asyncpg.Connection) -> None:
     """From now on plan each statement once, to find rows by their key: what a batch asks for is a few rows of many.
 
     Left to itself, PostgreSQL plans what loads standings anew each time, which takes as long as to execute it; and what
-    it plans while a table is empty reads the whole of it, also when it has grown (ADR-0028).
+    it plans while a table is empty reads the whole of it, also when it has grown (ADR-0028). A server with Citus goes on
+    as usual: it needs the values of parameters to plan, and refuses a third of our statements without (ADR-0041). The
+    same statement asks for that and sets the mode, in one round trip.
     """
     await QUERIES["plan_by_key"].run(connection)
 
