@@ -29,7 +29,7 @@ DRIVER_METHODS = {
 # Where the driver is called with SQL, and what it gets there.
 RUNS_SQL = {
     ("store/queries.py", "self.text"): "A named query of a file, its parameters bound by number.",
-    ("store/migration.py", "migration.sql"): "A migration file, as it stands.",
+    ("store/migration.py", "statement"): "A migration file, as it stands, statement by statement.",
 }
 STATEMENT = re.compile(
     r"^\s*(?:WITH\s+\w+\s+AS|SELECT\s|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|TRUNCATE\s|"

@@ -1,5 +1,6 @@
 """Brings a database to the newest schema: numbered SQL files, each in its own transaction, under one advisory lock.
 
+A file is sent statement by statement: a distributed database refuses several of ALTER or CREATE INDEX at once.
 Forward only. A file that was released is never changed: its checksum stands in migrations/checksums.txt, which
 tests/structure/test_migrations.py guards, and in each database that it was applied to, where it is compared. May be run
 by any number of processes at once, by hand (`kosminar migrate`) or at start.
@@ -15,6 +16,7 @@ import asyncpg
 
 from kosminar.store import generations
 from kosminar.store.queries import Connection, load
+from kosminar.store.statements import split
 
 QUERIES: Final = load("migration")
 
@@ -104,7 +106,8 @@ async def _migrate(connection: Connection, now: datetime) -> list[str]:
     missing = await _missing(connection)
     for migration in missing:
         async with connection.transaction():
-            await connection.execute(migration.sql)
+            for statement in split(migration.sql):
+                await connection.execute(statement)
             await QUERIES["insert_migration"].run(
                 connection, number=migration.number, name=migration.name, checksum=migration.checksum, now=now
             )
