@@ -30,6 +30,7 @@ from kosminar.engine.zones import Zones
 from kosminar.settings import Settings
 from kosminar.store import generations
 from kosminar.store.connections import plan_by_key, sharing_types
+from kosminar.store.distribution import Groups, load_groups
 from kosminar.store.embedded import kept_alive, open_embedded
 from kosminar.store.link import Link, Pool
 from kosminar.store.migration import migrate
@@ -116,9 +117,8 @@ async def open_house(
         }
         for name, watched in pools.items():
             meters.watch_pool(name, watched)
-        async with pool.acquire() as connection:
-            await migrate(connection, now=wall())
-        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes, meters=meters) as writer:
+        groups = await _bring_up_to_date(pool, now=wall())
+        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes, groups=groups, meters=meters) as writer:
             courier = _courier(courier_pool, writer, sender, wall=wall)
             writer.when_posted(courier.nudge)
             yield House(
@@ -137,6 +137,13 @@ async def open_house(
                 wall=wall,
                 meters=meters,
             )
+
+
+async def _bring_up_to_date(pool: asyncpg.Pool, *, now: datetime) -> Groups:
+    """Migrates the database, and answers which of its buckets lie together."""
+    async with pool.acquire() as connection:
+        await migrate(connection, now=now)
+        return await load_groups(connection)
 
 
 def _courier(pool: asyncpg.Pool, writer: Writer, sender: Sender, *, wall: Callable[[], datetime]) -> Courier:

@@ -3,15 +3,16 @@
 It gathers the requests that arrive while the previous batch is being saved and works them off together, so that one
 request alone waits for nobody and under load the cost of a commit is shared. Customers are divided among lanes by
 bucket: one customer is always in one lane, so two batches of this process never wait for each other's locks; between
-processes the customer row decides. A batch that fails as a whole is retried in halves, so that one poisonous request
-cannot take its neighbours down. What one batch does is told in batch.py.
+processes the customer row decides. On a distributed database a batch holds customers of one shard only (ADR-0041). A
+batch that fails as a whole is retried in halves, so that one poisonous request cannot take its neighbours down. What
+one batch does is told in batch.py.
 """
 
 import asyncio
 import itertools
 import math
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
 
@@ -34,6 +35,7 @@ from kosminar.engine.change import (
     Status,
 )
 from kosminar.engine.meters import Meters
+from kosminar.store.distribution import ONE_GROUP, Groups
 
 # Beyond 100 to 500 a larger batch brings no speed, only longer waits for those in it.
 BATCH_SIZE_MAX: Final = 500
@@ -71,10 +73,20 @@ class Writer:
     """Start with `async with`; then `submit` as many requests as you like, at once.
 
     The pool is the writer's own, a connection for each lane: what waits for a lane must not hold what the lane needs.
+    Customers whose buckets are of different `groups` are never in one batch.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, wall: batch.Wall, lane_count: int, meters: Meters | None = None) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        wall: batch.Wall,
+        lane_count: int,
+        groups: Groups = ONE_GROUP,
+        meters: Meters | None = None,
+    ) -> None:
         assert lane_count >= 1
+        self.groups = groups
         # Whom nobody watches counts for itself.
         self.meters = meters or Meters()
         self._pool = pool
@@ -133,7 +145,9 @@ class Writer:
 
     def _lane_of(self, request: Request) -> "_Lane":
         bucket = request.customer.bucket
-        return self._lanes[bucket % len(self._lanes)]
+        # One group's batches would be small if all lanes had some of its customers.
+        place = bucket if self.groups.count == 1 else self.groups.group_of(bucket)
+        return self._lanes[place % len(self._lanes)]
 
     async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:
         """One batch; if it fails as a whole, its halves, down to the single request that is at fault."""
@@ -174,16 +188,18 @@ def _nobody() -> None:
 
 
 class _Lane:
-    """A queue and the task that empties it, one batch after another."""
+    """A queue for each group of buckets, and the task that empties them, one batch of one group after another."""
 
     def __init__(self, writer: Writer, index: int) -> None:
         self._writer = writer
         self._index = index
-        self._waiting: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
+        # The groups for which something waits, in the order of their turns.
+        self._waiting: defaultdict[int, deque[tuple[Request, asyncio.Future[Outcome]]]] = defaultdict(deque)
+        self._waiting_count = 0
         self._filled = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        writer.meters.watch_lane(index, lambda: len(self._waiting))
+        writer.meters.watch_lane(index, lambda: self._waiting_count)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -197,10 +213,11 @@ class _Lane:
     def put(self, request: Request) -> "asyncio.Future[Outcome]":
         if self._stopping:
             raise NotSaved("the server is shutting down")
-        if len(self._waiting) >= QUEUE_LENGTH_MAX:
+        if self._waiting_count >= QUEUE_LENGTH_MAX:
             raise NotSaved("too many requests are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting[self._writer.groups.group_of(request.customer.bucket)].append((request, future))
+        self._waiting_count += 1
         self._filled.set()
         return future
 
@@ -213,7 +230,7 @@ class _Lane:
                     return
                 self._filled.clear()
                 continue
-            taken = [self._waiting.popleft() for _ in range(min(BATCH_SIZE_MAX, len(self._waiting)))]
+            taken = self._take()
             # Beside the other lanes' and processes' lines, one can tell which are of one batch.
             structlog.contextvars.bind_contextvars(batch=f"{self._index}-{batch_number}")
             with meters.batch_seconds.time():
@@ -222,6 +239,16 @@ class _Lane:
             _count(meters, taken, outcomes)
             for (_, future), outcome in zip(taken, outcomes, strict=True):
                 _answer(future, outcome)
+
+    def _take(self) -> list[tuple[Request, asyncio.Future[Outcome]]]:
+        """What the next batch holds: of the group whose turn it is, which then has its next turn after the others."""
+        group = next(iter(self._waiting))
+        waiting = self._waiting.pop(group)
+        taken = [waiting.popleft() for _ in range(min(BATCH_SIZE_MAX, len(waiting)))]
+        if waiting:
+            self._waiting[group] = waiting
+        self._waiting_count -= len(taken)
+        return taken
 
 
 def _failure(request: Request, error: Exception) -> Outcome | Exception:
