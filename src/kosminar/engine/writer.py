@@ -20,6 +20,7 @@ import asyncpg
 import structlog
 
 from kosminar.core.activity import Activity
+from kosminar.core.bucket import BUCKET_COUNT
 from kosminar.core.errors import Code
 from kosminar.engine import batch
 from kosminar.engine.catalogue import Catalogues
@@ -87,6 +88,8 @@ class Writer:
     ) -> None:
         assert lane_count >= 1
         self.groups = groups
+        # What divides customers among lanes: the group, so that batches are large; the bucket if there is one group.
+        self._places = range(BUCKET_COUNT) if groups.count == 1 else groups.numbers
         # Whom nobody watches counts for itself.
         self.meters = meters or Meters()
         self._pool = pool
@@ -144,9 +147,7 @@ class Writer:
         return self._lane_of(request).put(request)
 
     def _lane_of(self, request: Request) -> "_Lane":
-        bucket = request.customer.bucket
-        # One group's batches would be small if all lanes had some of its customers.
-        place = bucket if self.groups.count == 1 else self.groups.group_of(bucket)
+        place = self._places[request.customer.bucket]
         return self._lanes[place % len(self._lanes)]
 
     async def work(self, requests: Sequence[Request]) -> list[Outcome | BaseException]:
