@@ -14,7 +14,7 @@ class Breach(NamedTuple):
     reason: str
 
 
-JOINED = "Joins the arrays by bucket, without `= ANY` of a lane's buckets beside the join."
+JOINED = "Joins the arrays by bucket, without `= ANY` of a lane's buckets in the same place."
 ROWS = "Its rows come from `unnest` alone, and its buckets with them."
 SPANS = "Goes through every bucket at once."
 IN_BUCKETS = "Looks a few rows up in each bucket; a window function, or a call for each bucket, is to replace it."

@@ -160,7 +160,7 @@ def every_mention_names_its_bucket(tree: Node, tables: Tables) -> list[str]:
     """Rule 1: a mention of a bucket table has `bucket = :parameter` or `= ANY(:parameter)` in its leg.
 
     A join by bucket with a relation that has it counts, in the same leg or in one around it. A join with the rows of
-    `unnest` does not, for a distributed database does not look into them: it wants `= ANY` beside the join.
+    `unnest` does not, for a distributed database does not look into them: it wants `= ANY` as well.
     """
     complaints = []
     for leg in legs(tree):
@@ -244,11 +244,11 @@ def definitions_are_read_by_themselves(tree: Node, tables: Tables) -> list[str]:
     read = _mentions(tree, tables.definitions)
     if not read or not _mentions(tree, tables.bucketed):
         return []
-    return [f"{', '.join(sorted(read))} beside a bucket table"]
+    return [f"{', '.join(sorted(read))} together with a bucket table"]
 
 
 def every_parameter_has_a_type(tree: Node, tables: Tables) -> list[str]:
-    """A parameter of a statement on bucket tables is cast, unless a column beside it says its type.
+    """A parameter of a statement on bucket tables is cast, unless a column next to it says its type.
 
     That is: compared with a column or a row of columns, put into a column by VALUES or SET, or the number of a LIMIT.
     """

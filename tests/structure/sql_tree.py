@@ -113,7 +113,7 @@ class Leg:
     # The common table expressions that this leg may name, those of legs around it too.
     common: Common = field(default_factory=dict)
     within_with: bool = False
-    # The aliases that are found to have a known bucket; None before anybody has looked.
+    # The aliases that are found to have a known bucket; None before the first look.
     known: set[str] | None = None
 
     @cached_property

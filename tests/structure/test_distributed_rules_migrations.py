@@ -19,7 +19,7 @@ IN_A_COLUMN = {
     "CONSTR_FOREIGN": "REFERENCES",
 }
 
-# What stands so from before the rule; the list may only shrink, and goes when the first migration is written anew.
+# What stands so from before the rule; the list may only shrink, and goes when the first migration is rewritten.
 BREACHES = {
     "0001_foundation: activity refers to customer within CREATE TABLE",
     "0001_foundation: command refers to customer within CREATE TABLE",

@@ -203,7 +203,7 @@ def test_rule_5_is_broken_by_definitions_beside_a_bucket_table_anywhere_in_the_s
         "WITH f AS (SELECT 1 FROM fact WHERE bucket = $1) SELECT 1 FROM f UNION ALL SELECT id FROM target",
         "INSERT INTO fact (bucket, id) SELECT $1, id FROM target",
     ):
-        assert judged(rule, text) == ["target beside a bucket table"]
+        assert judged(rule, text) == ["target together with a bucket table"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Which buckets lie together: all of them on one PostgreSQL, those of a shard where Citus has distributed the tables.
 
 The Writer makes no batch of two groups, so that each statement of a batch is one task on one node (ADR-0041). What
-distributes the tables stands in distribution.sql beside this file. Tests: tests/store/test_distribution.py, with what
+distributes the tables stands in distribution.sql in this folder. Tests: tests/store/test_distribution.py, with what
 stands in for Citus; tests/engine/test_writer_groups.py.
 """
 
