@@ -1,9 +1,9 @@
 """Restores to an instant, in a share of the lives: a back-up is taken, the days go on, and then they are undone.
 
-The instant lies in the middle of a round. What was answered before it must be there afterwards; what was on its way is
-asked again; what was asked later is lost by intent, and in half of the lives asked again. A programme that was created
-after the instant is lost with what it paid, and after the restore another one is created. The receivers stay and forget
-nothing: to them an event id, and a reward's id, must name one thing for ever (receiver.py).
+The instant lies within a round, at its end at the latest. What was answered before it must be there afterwards; what was
+on its way is asked again; what was asked later is lost by intent, and in half of the lives asked again. A programme that
+was created after the instant is lost with what it paid, and after the restore another one is created. The receivers stay
+and forget nothing: to them an event id, and a reward's id, must name one thing for ever (receiver.py).
 
 The restore is the real one (store/backup.py), with the archive and `until`. It is the machine's whole PostgreSQL that is
 restored; to the servers, whose database has a URL, it is one that was restored by its owner.
@@ -14,14 +14,15 @@ import copy
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from tests.simulation.asking import Call, request_of
+from tests.simulation.asking import Asker, Call, request_of
 from tests.simulation.machine import PATIENCE_SECONDS, Machine
 from tests.simulation.plan import Advance, Deactivation, Plan, PlannedOrganisation, PlannedProgramme, draw_programme
 from tests.simulation.verdict import Chronicle, Disagreement, Group
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SHARE = 0.15
 LOST_COUNTS = (1, 2, 3)
 INSTANT_SECONDS_MAX = 0.4
-"""Rounds take a few tenths of a second, more where something dies."""
+"""Rounds take a few tenths of a second, more where something dies; some are over before their instant has come."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,29 @@ async def _archive_all(machine: Machine) -> None:
 # ---------------------------------------------------------------- a life
 
 
+class Instant:
+    """Comes after that time, or when its round ends: what follows the round is lost, so no part of it may lie before.
+
+    Make it when the round begins.
+    """
+
+    def __init__(self, asker: Asker, after_seconds: float) -> None:
+        self._asker = asker
+        self._round_ended = asyncio.Event()
+        self._coming = asyncio.create_task(self._come(after_seconds))
+
+    async def at_the_latest_now(self) -> tuple[int, datetime]:
+        """The round has ended: the moment of the instant by the asker's counter, and the instant."""
+        self._round_ended.set()
+        return await self._coming
+
+    async def _come(self, after_seconds: float) -> tuple[int, datetime]:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._round_ended.wait(), after_seconds)
+        # In this order: what was answered before the moment was committed before the instant.
+        return self._asker.moment(), utc_now()
+
+
 @dataclass(frozen=True)
 class _Checkpoint:
     """What was known of an organisation before the round of the instant."""
@@ -194,7 +218,9 @@ class Restoration:
         self._life = life
         self._planned = planned
         self._checkpoints: list[_Checkpoint] = []
-        self._instant: asyncio.Task[tuple[int, datetime]] | None = None
+        self._instant: Instant | None = None
+        self._moment = 0
+        self._until = datetime.max.replace(tzinfo=UTC)
         self._calls: list[list[Call]] = []
         # Of every id that was ever given in this life: whose it is.
         self._named: dict[tuple[str, int], str] = {}
@@ -213,12 +239,14 @@ class Restoration:
     async def before(self, number: int) -> None:
         if self._planned is not None and number == self._planned.round_number:
             self._checkpoints = [_Checkpoint.of(chronicle) for chronicle in self._life.chronicles]
-            self._instant = asyncio.create_task(self._await_instant(self._planned.after_seconds))
+            self._instant = Instant(self._life.asker, self._planned.after_seconds)
 
     async def after(self, number: int) -> None:
         if self._planned is None:
             return
         if number == self._planned.round_number:
+            assert self._instant is not None
+            self._moment, self._until = await self._instant.at_the_latest_now()
             self._calls = [
                 chronicle.calls[len(checkpoint.calls) :]
                 for chronicle, checkpoint in zip(self._life.chronicles, self._checkpoints, strict=True)
@@ -230,17 +258,10 @@ class Restoration:
         if number == self._planned.last_number:
             await self._undo()
 
-    async def _await_instant(self, after_seconds: float) -> tuple[int, datetime]:
-        await asyncio.sleep(after_seconds)
-        # In this order: what was answered before the moment was committed before the instant.
-        return self._life.asker.moment(), utc_now()
-
     async def _undo(self) -> None:
         assert self._planned is not None
-        assert self._instant is not None
         life = self._life
-        moment, until = await self._instant
-        await restore(life.machine, life.plan.seed, until)
+        await restore(life.machine, life.plan.seed, self._until)
         await self._heal()
         for server in life.servers:
             await server.move(life.machine.url(life.database))
@@ -250,11 +271,12 @@ class Restoration:
         try:
             for chronicle, checkpoint, calls in zip(life.chronicles, self._checkpoints, self._calls, strict=True):
                 # A call that came later is lost; one that was on its way may have been done.
-                begun = [call for call in calls if call.sent < moment]
+                begun = [call for call in calls if call.sent < self._moment]
                 checkpoint.bring_back(chronicle, begun)
+                await _compare_programmes(connection, chronicle)
                 await _forget_lost(connection, chronicle)
                 life.report.tallies["lost: calls"] += len(calls) - len(begun)
-                await asyncio.gather(*(self._ask_again(call) for call in begun if call.answered > moment))
+                await asyncio.gather(*(self._ask_again(call) for call in begun if call.answered > self._moment))
         finally:
             await connection.close()
         await life.judge(final=False)
@@ -306,6 +328,17 @@ def _ids(group: Group) -> Iterator[tuple[str, int]]:
     yield from (("level", level.level_id) for level in programme.levels)
     levels = (reward for level in programme.levels for reward in level.rewards)
     yield from (("reward definition", reward.definition_id) for reward in (*programme.rewards, *levels))
+
+
+async def _compare_programmes(connection: asyncpg.Connection, chronicle: Chronicle) -> None:
+    """Those from before the instant are in the copy, and none that was created after it."""
+    rows = await connection.fetch(
+        "SELECT target_group_id, name FROM target_group WHERE organisation_id = $1", chronicle.organisation_id
+    )
+    found = {row["target_group_id"]: row["name"] for row in rows}
+    expected = {group.group_id: group.definition["name"] for group in chronicle.groups}
+    if found != expected:
+        raise Disagreement(f"the copy has the programmes {found}; those from before the instant are {expected}")
 
 
 async def _forget_lost(connection: asyncpg.Connection, chronicle: Chronicle) -> None:
