@@ -41,10 +41,10 @@ def main() -> None:
     warm_up()
     gc.collect()
     gc.freeze()
-    children: list[int] = []
+    children = Children()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, RECIPE_BYTES_MAX, 1)
-        bury()
+        children.bury()
         if not message:
             break
         process_id = os.fork()
@@ -52,11 +52,9 @@ def main() -> None:
             control.close()
             be_a_server(json.loads(message), descriptors[0])
         os.close(descriptors[0])
-        children.append(process_id)
+        children.add(process_id)
         control.send(array.array("i", [process_id]).tobytes())
-    for process_id in children:
-        with suppress(ProcessLookupError):
-            os.kill(process_id, signal.SIGKILL)
+    children.kill()
 
 
 def warm_up() -> None:
@@ -66,11 +64,23 @@ def warm_up() -> None:
     app.build_app(House(settings=Settings.read({}), **dict.fromkeys(parts, nothing)))
 
 
-def bury() -> None:
-    """Those who have died since the last time."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
+class Children:
+    """Those that were not buried yet: until then, and no longer, the system gives their numbers to no other process."""
+
+    def __init__(self) -> None:
+        self._unburied: set[int] = set()
+
+    def add(self, process_id: int) -> None:
+        self._unburied.add(process_id)
+
+    def bury(self) -> None:
+        """Those who have died since the last time; their numbers are forgotten."""
+        self._unburied = {child for child in self._unburied if os.waitpid(child, os.WNOHANG) == (0, 0)}
+
+    def kill(self) -> None:
+        """All that live, and no process that has the number of a dead one."""
+        for process_id in self._unburied:
+            os.kill(process_id, signal.SIGKILL)
 
 
 def be_a_server(recipe: dict[str, Any], told: int) -> None:
