@@ -17,8 +17,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kosminar.api.authentication import AUTHORIZATION, TOKEN_HEADER
 from kosminar.api.operation import Refused
-from kosminar.api.places import CURRENT
-from kosminar.api.request import PROBES, body_has_come, client_gone, in_shape, peer_of
+from kosminar.api.places import CURRENT, unless_gone
+from kosminar.api.request import PROBES, ClientGone, body_has_come, client_gone, in_shape, peer_of, unread
 from kosminar.api.sending import send_answer
 from kosminar.core.errors import Code, Complaint
 
@@ -68,12 +68,16 @@ class Admission:
         # The caller whose turn is next stands first. A queue that is empty is not kept.
         self._queues: OrderedDict[bytes, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def enter(self, caller: Callable[[], bytes]) -> None:
-        """Returns with a place, which `leave` gives back; raises Busy. `caller` is only asked if there is a queue."""
+    async def enter(self, caller: Callable[[], bytes], client_gone: asyncio.Event | None = None) -> None:
+        """Returns with a place, which `leave` gives back; raises Busy. `caller` is only asked if there is a queue.
+
+        Raises ClientGone as soon as a client that waits has hung up.
+        """
         if self.working < self._working_max:
             self.working += 1
             return
-        await self._wait(caller())
+        async with unless_gone(client_gone):
+            await self._wait(caller())
 
     def leave(self) -> None:
         """Give the place back, to who waits if somebody does."""
@@ -112,14 +116,17 @@ class Admission:
 
     def _next(self) -> asyncio.Future[None] | None:
         """Takes the oldest of the caller whose turn it is out of the queue; that caller is then the last in turn."""
-        if not self._queues:
-            return None
-        caller, queue = next(iter(self._queues.items()))
-        place = queue[0]
-        self._drop(caller, place)
-        if caller in self._queues:
-            self._queues.move_to_end(caller)
-        return place
+        while self._queues:
+            caller, queue = next(iter(self._queues.items()))
+            place = queue[0]
+            self._drop(caller, place)
+            if caller in self._queues:
+                self._queues.move_to_end(caller)
+            # A wait that was cancelled stands in the queue until its task has run.
+            if place.done():
+                continue
+            return place
+        return None
 
     def _give_up(self, caller: bytes, place: asyncio.Future[None]) -> None:
         if not place.done():
@@ -151,6 +158,9 @@ def admit(app: ASGIApp, admission: Admission) -> ASGIApp:
             await asyncio.sleep(admission.refusal_seconds)
             await send_answer(in_shape(scope["path"], busy), scope, send)
             return
+        except ClientGone:
+            await send_answer(unread(scope["path"]), scope, send)
+            return
         entered = CURRENT.set(place)
         try:
             await app(scope, receive if body_has_come(scope) else _Reader(receive, place), send)
@@ -172,7 +182,7 @@ class _Place:
 
     async def take(self) -> None:
         if not self._held:
-            await self._admission.enter(self._caller)
+            await self._admission.enter(self._caller, self.client_gone)
             self._held = True
 
     def give_back(self) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from kosminar.api.answer import Answer
 from kosminar.api.operation import Call, Operation, Refused
-from kosminar.api.places import CURRENT
+from kosminar.api.places import CURRENT, unless_gone
 from kosminar.api.request import in_shape
 from kosminar.core.bucket import bucket_of_key
 from kosminar.core.decoder import decode, encode
@@ -62,17 +62,22 @@ class SameKey:
 
     @asynccontextmanager
     async def alone(self, key: IdempotencyKey) -> AsyncIterator[None]:
-        """Returns when no other request has the key. Raises Busy."""
+        """Returns when no other request has the key. Raises Busy, and ClientGone as soon as a client that waits hangs up."""
         turns = self._turns.setdefault(key, _Turns())
-        place = CURRENT.get()
+        place, client_gone = CURRENT.get(), None
         if place is not None and turns.count > 0:
             place.give_back()
+            client_gone = place.client_gone
         turns.count += 1
         try:
-            async with turns.lock:
+            async with unless_gone(client_gone):
+                await turns.lock.acquire()
+            try:
                 if place is not None:
                     await place.take()
                 yield
+            finally:
+                turns.lock.release()
         finally:
             turns.count -= 1
 

@@ -37,6 +37,7 @@ from kosminar.api.framing import (
     length_of_empty_lines,
     read_request_line,
 )
+from kosminar.api.hang_ups import HangUps
 from kosminar.api.operation import Refused
 from kosminar.api.paths import path_as_sent
 from kosminar.api.request import BODY_HAS_COME, CLIENT_GONE, PROBES, in_shape, new_request_id
@@ -69,13 +70,14 @@ class ConnectionLimits:
 
 def protocol_of(limits: ConnectionLimits) -> type["Connection"]:
     """The class that uvicorn is configured with, as `http`."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})
+    return type("LimitedConnection", (Connection,), {"limits": limits, "hang_ups": HangUps()})
 
 
 class Connection(HttpToolsProtocol):
     """One client's connection. At most one of its requests is worked on at a time, and the next one is read."""
 
     limits: ConnectionLimits
+    hang_ups: HangUps
     flow: "_Flow"
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -102,7 +104,7 @@ class Connection(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=WRITTEN_BYTES_MAX)
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # It has what is used.
         transport.set_protocol(_InPieces(self))
-        self.flow = _Flow(self.transport)
+        self.flow = _Flow(self.transport, self.hang_ups, self._gone)
         surplus = len(self.connections) - self.limits.connections_max
         if surplus > self.limits.surplus_max:
             transport.abort()
@@ -113,6 +115,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
+        self.flow.end()
         self._stop_deadline()
         self._stop_unread()
         super().connection_lost(exc)
@@ -358,13 +361,31 @@ class _InPieces(asyncio.BufferedProtocol):
 
 
 class _Flow(FlowControl):
-    """Reads nothing while something is held, though the application asks for more of the request that it works on."""
+    """Reads nothing while something is held, though the application asks for more of the request that it works on.
+
+    While nothing is read, `gone` is set if the client hangs up.
+    """
 
     holding = False
 
+    def __init__(self, transport: asyncio.Transport, hang_ups: HangUps, gone: asyncio.Event) -> None:
+        super().__init__(transport)
+        self._hang_ups = hang_ups
+        self._gone = gone
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self._hang_ups.watch(self._descriptor, self._gone.set)
+        super().pause_reading()
+
     def resume_reading(self) -> None:
         if not self.holding:
+            self.end()
             super().resume_reading()
+
+    def end(self) -> None:
+        self._hang_ups.leave(self._descriptor)
 
 
 class _Gathering:

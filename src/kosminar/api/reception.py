@@ -18,7 +18,7 @@ from kosminar.api.idempotency import SameKey, answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
 from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
 from kosminar.api.paths import decoded
-from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body
+from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body, unread
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
@@ -132,7 +132,7 @@ def answer_to(error: Exception, *, path: str) -> Answer:
         return in_shape(path, Refused(malformed(error)))
     if isinstance(error, ClientGone):
         LOG.debug("client gone")
-        return in_shape(path, Refused(Complaint.of(Code.INVALID_INPUT)))
+        return unread(path)
     if isinstance(error, NotSaved) or is_away(error):
         LOG.warning("unavailable", exc_info=error)
         return in_shape(path, Refused(Complaint.of(Code.TRY_AGAIN_LATER), status=503, headers=RETRY_AFTER))

@@ -155,6 +155,11 @@ def in_shape(path: str, refused: Refused) -> Answer:
     )
 
 
+def unread(path: str) -> Answer:
+    """What ends a request whose client has hung up. Nothing of it is kept under a key."""
+    return in_shape(path, Refused(Complaint.of(Code.INVALID_INPUT)))
+
+
 async def _whole_body_in_time(receive: Receive, bytes_max: int, take_room: TakeRoom, seconds_max: float) -> bytes:
     try:
         # Whether a body is too slow is judged by the whole of it: a byte now and then is no progress.
