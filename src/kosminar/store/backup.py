@@ -7,18 +7,19 @@ file says so, and nobody else opens that directory. Both block, for as long as c
 Tested by tests/store/test_backup.py.
 """
 
+import asyncio
 import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
-
-import asyncpg
 
 from kosminar.store import generations
 from kosminar.store.archive import Segment, archived, restore_command, segment_ending
@@ -40,7 +41,7 @@ from kosminar.store.embedded_host import (
 )
 from kosminar.store.embedded_server import NAME, PORT
 from kosminar.store.endings import run
-from kosminar.store.link import CONNECT_SECONDS
+from kosminar.store.link import CONNECT_SECONDS, SILENCE_SECONDS, Link
 from kosminar.store.queries import load
 
 QUERIES: Final = load("backup")
@@ -153,9 +154,35 @@ def _copy_base(database: EmbeddedDatabase, target: Path) -> None:
     program = _program(database.binaries, "pg_basebackup")
     where = f"host='{database.socket_folder}' port={PORT} user={NAME} connect_timeout={CONNECT_SECONDS}"
     how = ("--wal-method=stream", "--checkpoint=fast", "--no-password")
-    done = calling_user().run(program, "-d", where, "-D", target, *how)
-    if done.returncode != 0:
-        raise BackupRefused(f"PostgreSQL could not be copied; is the disk full? It said:\n{done.stderr.strip()}")
+    returncode, said = run(_while_it_answers(database.url, program, "-d", where, "-D", target, *how))
+    if returncode != 0:
+        raise BackupRefused(f"PostgreSQL could not be copied; is the disk full? It said:\n{said.strip()}")
+
+
+async def _while_it_answers(url: str, *command: str | Path) -> tuple[int, str]:
+    """Exit code and complaints of a program, which is killed if the database stands still: it would wait for ever."""
+    link = Link(url)
+    async with link.watched():
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd="/", stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, **calling_user().surroundings()
+        )
+        ending, silence = asyncio.create_task(process.communicate()), asyncio.create_task(link.until_silent())
+        try:
+            await asyncio.wait({ending, silence}, return_when=asyncio.FIRST_COMPLETED)
+            in_time = ending.done()
+        finally:
+            silence.cancel()
+            if process.returncode is None:
+                # With the one that fetches the log: the session is theirs alone.
+                os.killpg(process.pid, signal.SIGKILL)
+            _, said = await ending
+    if not in_time:
+        raise BackupRefused(
+            f"The database did not answer for {SILENCE_SECONDS} seconds, so no back-up was made. "
+            "Run the command again when it answers; `kosminar doctor` says whether it does."
+        )
+    assert process.returncode is not None, "it has ended"
+    return process.returncode, os.fsdecode(said)
 
 
 def _verify(user: ServerUser, binaries: Path, cluster: Path) -> None:
@@ -335,10 +362,8 @@ def _explained(until: datetime | None) -> Iterator[None]:
 
 
 async def _recovered(url: str, *, now: datetime) -> tuple[int, datetime | None, int | None]:
-    connection = await asyncpg.connect(url)
-    try:
+    link = Link(url)
+    async with link.watched(), link.connection() as connection:
         row = await QUERIES["fetch_recovery"].row(connection)
         generation = await generations.keep(connection, now=now)
-    finally:
-        await connection.close()
     return row["position"], row["last_change_at"], generation

@@ -250,6 +250,8 @@ class EmbeddedDatabase:
                     patience, progress = _Patience(), Progress(self._server)
             if self._server.pid_file() != stale and (folder := self._entered(progress)) is not None:
                 return folder
+            if progress.stalled() and self._server.silent():
+                self._fail("PostgreSQL stands still: none of its processes does anything, and it does not answer.")
             if patience.exhausted(self._sign()):
                 self._fail(f"PostgreSQL made no progress for {PATIENCE_SECONDS} seconds.")
             time.sleep(POLL_SECONDS)
@@ -262,14 +264,12 @@ class EmbeddedDatabase:
             self._end()
         elif status == "ready":
             try:
-                if (
-                    self._server.greeting() is not Greeting.NOT_NOW
-                ):  # One in use that stands still is left to its users.
+                # One in use that stands still is left to its users.
+                if self._server.greeting() is not Greeting.NOT_NOW:
                     return self._server.socket_folder()
             except FileNotFoundError:
                 # Someone tidied the socket away. No one can enter any more, so no one loses by a restart.
                 self._end()
-                return None
             time.sleep(KNOCK_SECONDS)
         return None
 

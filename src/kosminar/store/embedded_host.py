@@ -79,7 +79,6 @@ class ServerUser:
         It works in the root folder, because the present one may be closed to this user, or in the one named: a program
         that gives its arguments to a shell is run inside the folder that it is about.
         """
-        own_user = self.uid == os.geteuid()
         source: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
         return subprocess.run(  # noqa: S603  # Only PostgreSQL's and the shell's own programs come this way.
             command,
@@ -90,14 +89,21 @@ class ServerUser:
             errors=sys.getfilesystemencodeerrors(),
             check=False,
             cwd=folder,
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # Nobody's PGDATA or PGPORT may reach the server.
-            start_new_session=True,
-            umask=0o077,
             pass_fds=() if kept_descriptor is None else (kept_descriptor,),
-            user=None if own_user else self.uid,
-            group=None if own_user else self.gid,
-            extra_groups=None if own_user else [],
+            **self.surroundings(),
         )
+
+    def surroundings(self) -> dict[str, Any]:
+        """How a process of this user is started, in words of `subprocess`."""
+        own_user = self.uid == os.geteuid()
+        return {
+            "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},  # Nobody's PGDATA or PGPORT may reach the server.
+            "start_new_session": True,
+            "umask": 0o077,
+            "user": None if own_user else self.uid,
+            "group": None if own_user else self.gid,
+            "extra_groups": None if own_user else [],
+        }
 
     def receive(self, source: Path, target: Path) -> None:
         """Copy what a folder holds into another: read by the caller, written by this user, and so this user's."""

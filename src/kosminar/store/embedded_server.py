@@ -135,6 +135,12 @@ class EmbeddedServer:
         folder = self.socket_folder()
         return Greeting.NOT_NOW if folder is None else knock(folder)
 
+    def silent(self) -> bool:
+        """Whether the server lives, and takes no connection yet or does not answer one."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.has_postmaster() and (self.socket_folder() is None or self.greeting() is Greeting.SILENCE)
+        return False
+
     def request_stop(self, mode: str) -> None:
         # Through pg_ctl and as the server's user: a number in a file that is not root's must not name a process for root.
         self.user.run(self.binaries / "pg_ctl", "stop", "-W", "-D", self.cluster, "-m", mode)

@@ -60,7 +60,7 @@ class Link:
         self._hosts = each_host(url)
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
         self._connection_class = _cut_in_time(connection_class, self._open)
-        self._silent = False
+        self._silent = asyncio.Event()
         # Not one of those that are cut while the database is silent: a slow answer would never arrive.
         self._pulse_class = _cut_in_time(connection_class, WeakSet())
         self._pulse: asyncpg.Connection | None = None
@@ -84,7 +84,7 @@ class Link:
 
     async def connect(self, _: str | None = None, **options: Any) -> asyncpg.Connection:
         """A connection to the first host that lets us in; raises DatabaseSilent if one is, or what the last one said."""
-        if self._silent:
+        if self._silent.is_set():
             raise DatabaseSilent(f"The database has not answered for {SILENCE_SECONDS} seconds or more.")
         return await self._connect(**{"connection_class": self._connection_class, **options})
 
@@ -107,6 +107,10 @@ class Link:
         finally:
             watch.cancel()
             await asyncio.wait({watch})
+
+    async def until_silent(self) -> None:
+        """Returns when the database that is watched has not answered for SILENCE_SECONDS."""
+        await self._silent.wait()
 
     async def watch(self) -> None:
         """Ask once a second whether the database answers, until cancelled."""
@@ -145,7 +149,7 @@ class Link:
         except TimeoutError:
             return False
         except Exception:  # noqa: BLE001  # Callers that use the database meet it too, and report it.
-            return not self._silent
+            return not self._silent.is_set()
         return True
 
     async def _find_pulse(self) -> asyncpg.Connection:
@@ -158,16 +162,16 @@ class Link:
         return self._pulse
 
     def _cut(self) -> None:
-        if not self._silent:
+        if not self._silent.is_set():
             LOG.error("database_silent", seconds=SILENCE_SECONDS, connections=len(self._open))
-        self._silent = True
+        self._silent.set()
         for connection in list(self._open):
             connection.terminate()
 
     def _note_answer(self) -> None:
-        if self._silent:
+        if self._silent.is_set():
             LOG.warning("database_answers_again")
-        self._silent = False
+        self._silent.clear()
 
     async def _connect(self, **options: Any) -> asyncpg.Connection:
         error: BaseException | None = None
