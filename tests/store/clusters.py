@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -37,6 +38,15 @@ def frozen(postmaster: int) -> Iterator[None]:
     finally:
         for process in reversed(family(postmaster)):
             os.kill(process, signal.SIGCONT)
+
+
+@contextmanager
+def frozen_for(postmaster: int, *, seconds_max: float) -> Iterator[None]:
+    """The same; what is done meanwhile must be done within so many seconds."""
+    with frozen(postmaster):
+        began = time.monotonic()
+        yield
+        assert time.monotonic() - began < seconds_max
 
 
 class Relay:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
-from tests.store.clusters import Cluster, Relay, clusters_folder, frozen
+from tests.store.clusters import Cluster, Relay, clusters_folder, frozen, frozen_for
 
 from kosminar.store import link as links
 from kosminar.store.link import DatabaseSilent, Link, Pool, each_host, takes_no_changes, within
@@ -66,11 +66,9 @@ async def test_who_has_a_deadline_is_back_by_then_though_the_database_stands_sti
 ) -> None:
     for _ in range(FREEZES):
         await wait(pool)
-        with frozen(cluster.postmaster):
-            began = time.monotonic()
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(wait(pool), 30)
-            assert time.monotonic() - began < DEADLINE_SECONDS + LATE_SECONDS
+        in_time = frozen_for(cluster.postmaster, seconds_max=DEADLINE_SECONDS + LATE_SECONDS)
+        with in_time, pytest.raises(TimeoutError):
+            await asyncio.wait_for(wait(pool), 30)
 
         # As many places as before: none is held by who gave up.
         async with asyncio.timeout(LATE_SECONDS):
@@ -124,18 +122,11 @@ async def test_what_is_cancelled_ends_though_the_database_stands_still(
 async def test_what_waits_without_a_deadline_ends_when_the_database_has_been_silent_and_it_recovers_by_itself(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(links, "PULSE_SECONDS", 0.5)
-    link = Link(cluster.url)
-    async with link.watched(), link.pool(max_size=1) as pool:
+    async with watched_pool(cluster.url, monkeypatch, silence_seconds=1, pulse_seconds=0.5) as pool:
         for _ in range(FREEZES):
-            waiting = [asyncio.create_task(pool.execute("SELECT true")) for _ in range(5)]
-            await asyncio.wait(waiting)
-            with frozen(cluster.postmaster):
-                began = time.monotonic()
-                waiting = [asyncio.create_task(pool.execute("SELECT true")) for _ in range(5)]
-                done, _ = await asyncio.wait(waiting, timeout=30)
-                assert time.monotonic() - began < links.SILENCE_SECONDS + 2 * links.PULSE_SECONDS + LATE_SECONDS
+            await asyncio.wait(five_calls(pool))
+            with frozen_for(cluster.postmaster, seconds_max=1 + 2 * 0.5 + DEADLINE_SECONDS + LATE_SECONDS):
+                done, _ = await asyncio.wait(five_calls(pool), timeout=30)
                 assert all(isinstance(one.exception(), asyncpg.PostgresError | DatabaseSilent) for one in done)
                 # From now on nobody waits at all.
                 with pytest.raises(DatabaseSilent):
@@ -149,20 +140,32 @@ async def test_a_database_that_was_silent_and_then_answers_slowly_is_let_back_in
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(links, "CONNECT_SECONDS", 1)
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(links, "PULSE_SECONDS", 0.1)
     relay = Relay(cluster, delay_seconds=0.1)
-    async with relay.running() as url:
-        link = Link(url)
-        async with link.watched(), link.pool(max_size=1) as pool:
-            assert await _answers(pool)
-            # On the connections of this time, also later.
-            relay.delay_seconds = NEVER_SECONDS
-            with pytest.raises((asyncpg.PostgresError, DatabaseSilent)):
-                await asyncio.wait_for(pool.fetchval("SELECT true"), 10)
-            relay.delay_seconds = 0.1
+    async with relay.running() as url, watched_pool(url, monkeypatch, silence_seconds=1, pulse_seconds=0.1) as pool:
+        assert await _answers(pool)
+        # On the connections of this time, also later.
+        relay.delay_seconds = NEVER_SECONDS
+        with pytest.raises((asyncpg.PostgresError, DatabaseSilent)):
+            await asyncio.wait_for(pool.fetchval("SELECT true"), 10)
+        relay.delay_seconds = 0.1
 
-            await _eventually(lambda: _answers(pool))
+        await _eventually(lambda: _answers(pool))
+
+
+@asynccontextmanager
+async def watched_pool(
+    url: str, monkeypatch: pytest.MonkeyPatch, *, silence_seconds: float, pulse_seconds: float
+) -> AsyncIterator[Pool]:
+    """One connection, cut after so long a silence."""
+    monkeypatch.setattr(links, "SILENCE_SECONDS", silence_seconds)
+    monkeypatch.setattr(links, "PULSE_SECONDS", pulse_seconds)
+    link = Link(url)
+    async with link.watched(), link.pool(max_size=1) as pool:
+        yield pool
+
+
+def five_calls(pool: Pool) -> "list[asyncio.Task[str]]":
+    return [asyncio.create_task(pool.execute("SELECT true")) for _ in range(5)]
 
 
 async def _eventually(true: Callable[[], Awaitable[bool]]) -> None:
@@ -182,10 +185,7 @@ async def _answers(pool: asyncpg.Pool) -> bool:
 async def test_a_long_wait_for_a_database_that_lives_is_nobodys_silence(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 2)
-    monkeypatch.setattr(links, "PULSE_SECONDS", 0.2)
-    link = Link(cluster.url)
-    async with link.watched(), link.pool(max_size=1) as pool:
+    async with watched_pool(cluster.url, monkeypatch, silence_seconds=2, pulse_seconds=0.2) as pool:
         assert await pool.fetchval("SELECT pg_sleep(3) IS NOT NULL")
 
 
@@ -193,10 +193,7 @@ async def test_a_long_wait_for_a_database_that_lives_is_nobodys_silence(
 async def test_a_process_that_stood_still_itself_does_not_take_the_database_for_silent(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "SILENCE_SECONDS", 2)
-    monkeypatch.setattr(links, "PULSE_SECONDS", 0.5)
-    link = Link(cluster.url)
-    async with link.watched(), link.pool(max_size=1) as pool:
+    async with watched_pool(cluster.url, monkeypatch, silence_seconds=2, pulse_seconds=0.5) as pool:
         sleeping = asyncio.create_task(pool.fetchval("SELECT pg_sleep(4) IS NOT NULL"))
         await asyncio.sleep(0.6)
         time.sleep(2.5)
