@@ -49,7 +49,7 @@ timing: .venv/.development ## Compare how long unknown and foreign ids take, by 
 	TIMING_CALLS=1000 .venv/bin/pytest tests/security/test_indistinguishable.py -k takes_the_time
 
 hostile: .venv/.development ## Show what hostile requests take of the event loop and of memory, as in docs/security.md
-	@.venv/bin/pytest -n 0 -q -s tests/security/test_hostile_*.py tests/engine/test_batch_turns.py | grep -E '^ *[0-9.]+ (ms|MiB)  |passed|failed|^E  '
+	@.venv/bin/pytest -n 0 -q -s tests/security/test_hostile_*.py tests/engine/test_batch_turns.py | sed -nE 's/^[.FEsx]*( *[0-9.]+ (ms|MiB)  )/\1/p; /passed|failed|^E  /p'
 
 # --strict, because a package that the index knows no advisories of is otherwise passed over as if it were clean.
 audit-packages: .venv/.development ## Look the pinned packages up among the known vulnerabilities

@@ -30,6 +30,8 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 KOSMINAR = str(Path(sys.executable).with_name("kosminar"))
 MIB = 1024 * 1024
 BYTES_MAX = 64 * MIB
+# From the second time that all kinds of floods came to the third.
+GROWTH_BYTES_MAX = 4 * MIB
 # As many as are open by default, and those beyond that are still answered.
 CONNECTION_COUNT = 900 + 64
 # Everything that was sent has been worked on when the server has done next to nothing for a while.
@@ -170,6 +172,32 @@ def test_no_shape_takes_64_mib_on_all_connections(
 
     print(f"{taken / MIB:7.1f} MiB  {'strangers' if name in SHAPES else 'a client'}: {name}")
     assert taken < BYTES_MAX
+
+
+@pytest.mark.long
+def test_floods_of_all_kinds_one_after_another_leave_no_more_each_time(
+    database_url: str, tmp_path: Path, authorization: str
+) -> None:
+    """Of one server: what a kind leaves behind in the allocator is used again when all kinds come once more."""
+    kinds = SHAPES | of_a_client(authorization)
+    most, left = [], []
+    with serving(database_url, tmp_path / "log") as server:
+        for said in kinds.values():
+            flood(server, said, count=8)
+        before = server.memory("VmRSS")
+        server.forget()
+        for time_number in range(1, 4):
+            for said in kinds.values():
+                flood(server, said, count=CONNECTION_COUNT)
+            most.append(server.memory("VmHWM") - before)
+            left.append(server.memory("VmRSS") - before)
+            print(f"{most[-1] / MIB:7.1f} MiB  all {len(kinds)} kinds one after another, {time_number} times: the most")
+            print(
+                f"{left[-1] / MIB:7.1f} MiB  all {len(kinds)} kinds one after another, {time_number} times: afterwards"
+            )
+
+    assert most[2] - most[1] < GROWTH_BYTES_MAX
+    assert left[2] - left[1] < GROWTH_BYTES_MAX
 
 
 def rise(server: Server, said: bytes) -> int:
