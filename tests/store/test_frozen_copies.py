@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,14 @@ class Ended:
     complained: str
     left: frozenset[str]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Both:
+    """At the same time; each test waits for its own, so that what fails there fails in the test."""
+
+    backing_up: Future[list[Ended]]
+    restoring: Future[Ended]
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +139,19 @@ def restore_under_a_freeze(taken: Path, *, after_seconds: float) -> Ended:
             result = ended(restoring, new, within_seconds=NOTICED_SECONDS + ENDED_SECONDS)
             assert processes(new) == []
         finally:
-            for process in processes(new):
-                os.kill(process, signal.SIGKILL)
+            restoring.kill()
+            eventually(lambda: not killed(new))
             shutil.rmtree(new)
     return result
+
+
+def killed(data_dir: Path) -> list[int]:
+    """What of the server was still there to be killed."""
+    found = processes(data_dir)
+    for process in found:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return found
 
 
 def stop(data_dir: Path) -> None:
@@ -147,19 +164,20 @@ def stop(data_dir: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(data_dir: Path, taken: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Ended]:
+def both(data_dir: Path, taken: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """A back-up in the middle of its copying, and a restore at the beginning of its recovery."""
     place = tmp_path_factory.mktemp("backups")
     with ThreadPoolExecutor(2) as pool:
-        backing_up = pool.submit(back_ups_under_a_freeze, data_dir, place, copied=1, count=1)
-        restoring = pool.submit(restore_under_a_freeze, taken, after_seconds=0.05)
-        return backing_up.result()[0], restoring.result()
+        yield Both(
+            pool.submit(back_ups_under_a_freeze, data_dir, place, copied=1, count=1),
+            pool.submit(restore_under_a_freeze, taken, after_seconds=0.05),
+        )
 
 
 def test_a_back_up_under_which_the_database_stands_still_ends_with_a_sentence_and_leaves_nothing(
-    both: tuple[Ended, Ended], data_dir: Path, tmp_path: Path
+    both: Both, data_dir: Path, tmp_path: Path
 ) -> None:
-    it = both[0]
+    (it,) = both.backing_up.result()
 
     assert (it.code, it.said, it.left) == (1, "", frozenset())
     # Behind the line of the log.
@@ -168,9 +186,9 @@ def test_a_back_up_under_which_the_database_stands_still_ends_with_a_sentence_an
 
 
 def test_a_restore_under_which_the_database_stands_still_ends_with_a_sentence_and_leaves_nothing(
-    both: tuple[Ended, Ended],
+    both: Both,
 ) -> None:
-    it = both[1]
+    it = both.restoring.result()
 
     assert (it.code, it.said, it.left) == (1, "", frozenset())
     assert it.complained.startswith(STILL)
@@ -208,7 +226,9 @@ def test_twenty_back_ups_end_with_a_sentence_wherever_the_database_stands_still(
         copied = 1 + random.randrange(FILLING_BYTES // 2)
         for it in back_ups_under_a_freeze(data_dir, tmp_path / str(number), copied=copied, count=4):
             assert (it.code, it.said, it.left) == (1, "", frozenset()), it
-            assert it.complained.splitlines()[-1].startswith(SILENT)
+            # One that was just beginning waits as long as a connection may take.
+            last = it.complained.splitlines()[-1]
+            assert last.startswith(SILENT) or last.endswith("timeout expired"), it
 
 
 @pytest.mark.long
