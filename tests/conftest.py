@@ -46,6 +46,9 @@ def pytest_configure() -> None:
 
     What that did to asyncpg's connections stands in kosminar/store/endings.py.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script's shell starts what it puts into the background so, and the run would go on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
