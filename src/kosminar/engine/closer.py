@@ -25,6 +25,7 @@ from kosminar.core.programme import Programme, Target
 from kosminar.engine.batch import Wall
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.sweep import Sweeper
+from kosminar.engine.trouble import Trouble
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
 from kosminar.store import clocks, idempotency, period_ends, programmes, standings, webhook_endpoints
 from kosminar.store.idempotency import BEGUN, IdempotencyKey
@@ -65,6 +66,7 @@ class Closer:
         self._sweeper = sweeper
         self._meters = writer.meters
         self._wall = wall
+        self._trouble = Trouble("closer_waits_for_database", "closer_goes_on")
         # In this process, callers queue here rather than each holding a connection that waits in the database.
         self._queues: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -123,17 +125,21 @@ class Closer:
         try:
             async with self._pool.acquire() as connection:
                 due = await (clocks.list_all(connection) if everywhere else clocks.list_due(connection, self._wall()))
-        except Exception:
-            LOG.exception("period_ends_not_looked_for")
+        except Exception as error:  # noqa: BLE001  # The next tick looks again.
+            self._trouble.log("period_ends_not_looked_for", error)
             self._meters.period_end_errors.inc()
             return
+        failed = False
         for organisation_id in due:
             try:
                 await self.settle(organisation_id, wait=False)
-            except Exception:
+            except Exception as error:  # noqa: BLE001
                 # The next tick tries again, and the other organisations have theirs now: what is due stays due.
-                LOG.exception("period_ends_not_worked", organisation_id=organisation_id)
+                self._trouble.log("period_ends_not_worked", error, organisation_id=organisation_id)
                 self._meters.period_end_errors.inc()
+                failed = True
+        if not failed:
+            self._trouble.log_end()
 
     async def _now(self, connection: Connection, organisation_id: int) -> datetime:
         state = await clocks.fetch(connection, organisation_id)

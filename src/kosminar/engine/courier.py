@@ -35,9 +35,9 @@ from kosminar.core.webhook import (
 from kosminar.engine.batch import Wall
 from kosminar.engine.change import ReportOutcome, Request, RewardReport
 from kosminar.engine.outbound import Answer, Sender
+from kosminar.engine.trouble import Trouble
 from kosminar.engine.writer import Writer
 from kosminar.store import deliveries
-from kosminar.store.connections import in_words, is_away
 from kosminar.store.deliveries import EndpointDue, EndpointKey, Head, Turn
 from kosminar.store.link import within
 from kosminar.store.queries import Connection
@@ -138,7 +138,7 @@ class Courier:
         self._workers: set[asyncio.Task[None]] = set()
         self._nudged = asyncio.Event()
         self._attempt_count = 0
-        self._database_away = False
+        self._trouble = Trouble("courier_waits_for_database", "courier_goes_on")
 
     def nudge(self) -> None:
         """Something may be due: look now rather than at the next tick. Called after a commit; costs nothing."""
@@ -188,19 +188,9 @@ class Courier:
         try:
             await self._look_round()
         except Exception as error:  # noqa: BLE001  # The next tick looks again, and what is due stays due.
-            self._log_trouble("deliveries_not_looked_for", error)
+            self._trouble.log("deliveries_not_looked_for", error)
         else:
-            if self._database_away:
-                self._database_away = False
-                LOG.info("courier_goes_on")
-
-    def _log_trouble(self, event: str, error: Exception, **fields: object) -> None:
-        """One line for a database that is away, until it is back; anything else with its trace."""
-        if not is_away(error):
-            LOG.error(event, exc_info=error, **fields)
-        elif not self._database_away:
-            self._database_away = True
-            LOG.warning("courier_waits_for_database", error=in_words(error))
+            self._trouble.log_end()
 
     async def _look_round(self) -> None:
         """Give each endpoint with something due the workers it may have."""
@@ -294,7 +284,7 @@ class Courier:
             await self._let_go(turn, due_at=None)
             raise
         except Exception as error:  # noqa: BLE001  # Another turn sends it.
-            self._log_trouble("delivery_failed", error, organisation_id=endpoint.organisation_id)
+            self._trouble.log("delivery_failed", error, organisation_id=endpoint.organisation_id)
             await self._let_go(turn, due_at=self._wall() + TROUBLE_DELAY)
         return attempted
 
@@ -442,7 +432,7 @@ class Courier:
             async with within(self._pool, GIVE_BACK_SECONDS) as connection:
                 await deliveries.give_back(connection, turn, due_at=due_at)
         except Exception as error:  # noqa: BLE001  # The lease ends by itself.
-            self._log_trouble("lease_not_given_back", error, organisation_id=turn.endpoint.organisation_id)
+            self._trouble.log("lease_not_given_back", error, organisation_id=turn.endpoint.organisation_id)
 
 
 async def _state_after(connection: Connection, turn: Turn, head: Head, verdict: Verdict, now: datetime) -> str:

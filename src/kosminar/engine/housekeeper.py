@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
-import structlog
 
 from kosminar.core.bucket import BUCKET_COUNT
 from kosminar.engine import endpoints
 from kosminar.engine.endpoints import Steps
+from kosminar.engine.trouble import Trouble
 from kosminar.store import deliveries, idempotency
 
 # Promised are 24 hours; a caller who comes back the next evening still finds the answer.
@@ -22,8 +22,6 @@ ROUND_SECONDS: Final = 3600.0
 # After a round that failed, as while the database is away.
 TROUBLE_SECONDS: Final = 60.0
 
-LOG = structlog.get_logger()
-
 
 class Housekeeper:
     """`run` goes round once an hour until cancelled, sooner after trouble; any number of processes may."""
@@ -31,15 +29,18 @@ class Housekeeper:
     def __init__(self, pool: asyncpg.Pool, *, wall: Callable[[], datetime]) -> None:
         self._pool = pool
         self._wall = wall
+        self._trouble = Trouble("housekeeper_waits_for_database", "housekeeper_goes_on")
 
     async def run(self) -> None:
         while True:
             try:
                 await self.tidy()
-                pause_seconds = ROUND_SECONDS
-            except Exception:
-                LOG.exception("not_tidied")
+            except Exception as error:  # noqa: BLE001  # It goes round again soon.
+                self._trouble.log("not_tidied", error)
                 pause_seconds = TROUBLE_SECONDS
+            else:
+                self._trouble.log_end()
+                pause_seconds = ROUND_SECONDS
             await asyncio.sleep(pause_seconds)
 
     async def tidy(self) -> None:

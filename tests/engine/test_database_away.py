@@ -1,4 +1,4 @@
-"""A courier whose database is away says so in one line, and in one more when it is back; faults of ours keep their trace."""
+"""What runs all day logs a database that is away once, and once more when it is back; faults of ours keep their trace."""
 
 import asyncio
 import os
@@ -18,9 +18,12 @@ import pytest
 from structlog.testing import capture_logs
 from tests.engine.test_courier import running
 
+from kosminar.engine import closer as closer_module
 from kosminar.engine import courier as courier_module
+from kosminar.engine.closer import Closer
 from kosminar.engine.courier import Courier
 from kosminar.engine.outbound import Sender
+from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import Writer
 
 pytestmark = pytest.mark.asyncio
@@ -68,17 +71,38 @@ def door(database_url: str) -> Iterator[Door]:
 
 
 @asynccontextmanager
-async def courier(door: Door, wall: Callable[[], datetime]) -> AsyncIterator[Courier]:
+async def courier(pool: asyncpg.Pool, writer: Writer, wall: Callable[[], datetime]) -> AsyncIterator[Courier]:
+    async with Sender(
+        networks=[ip_network("127.0.0.0/8")],
+        user_agent="Kosminar/test",
+        ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    ) as sender:
+        yield Courier(pool, writer, sender, wall=wall, random=Random(1).random, worker_name=os.urandom(8).hex())
+
+
+@asynccontextmanager
+async def closer(pool: asyncpg.Pool, writer: Writer, wall: Callable[[], datetime]) -> AsyncIterator[Closer]:
+    yield Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=1, meters=writer.meters), wall=wall)
+
+
+@asynccontextmanager
+async def going_round(make: Any, door: Door, wall: Callable[[], datetime]) -> AsyncIterator[None]:
     async with (
         asyncpg.create_pool(door.url, min_size=0, max_size=2, connect=door.connect) as pool,
         Writer(pool, wall=wall, lane_count=1) as writer,
-        Sender(
-            networks=[ip_network("127.0.0.0/8")],
-            user_agent="Kosminar/test",
-            ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        ) as sender,
+        make(pool, writer, wall) as loop,
+        running(loop),
     ):
-        yield Courier(pool, writer, sender, wall=wall, random=Random(1).random, worker_name=os.urandom(8).hex())
+        yield
+
+
+EACH = pytest.mark.parametrize("make", [courier, closer])
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier_module, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(closer_module, "TICK_SECONDS", 0.01)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -87,10 +111,8 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_database_that_is_away_is_logged_once_and_once_more_when_it_is_back(
-    door: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(courier_module, "TICK_SECONDS", 0.01)
+@EACH
+async def test_a_database_that_is_away_is_logged_once_and_once_more_when_it_is_back(door: Door, make: Any) -> None:
     looked = asyncio.Event()
 
     def wall() -> datetime:
@@ -98,7 +120,7 @@ async def test_a_database_that_is_away_is_logged_once_and_once_more_when_it_is_b
         return NOW
 
     with capture_logs() as logs:
-        async with courier(door, wall) as it, running(it):
+        async with going_round(make, door, wall):
             for number in (1, 2):
                 await asyncio.wait_for(looked.wait(), 30)
                 await door.close()
@@ -109,22 +131,21 @@ async def test_a_database_that_is_away_is_logged_once_and_once_more_when_it_is_b
                 await until(lambda count=2 * number: len(logs) >= count)
 
     assert [(log["event"], log["log_level"]) for log in logs] == [
-        ("courier_waits_for_database", "warning"),
-        ("courier_goes_on", "info"),
+        (f"{make.__name__}_waits_for_database", "warning"),
+        (f"{make.__name__}_goes_on", "info"),
     ] * 2
     assert all("exc_info" not in log for log in logs)
     assert all(isinstance(log["error"], str) and "\n" not in log["error"] for log in logs[::2])
 
 
-async def test_a_fault_of_ours_is_logged_each_time_with_its_trace(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier_module, "TICK_SECONDS", 0.01)
-
+@EACH
+async def test_a_fault_of_ours_is_logged_each_time_with_its_trace(door: Door, make: Any) -> None:
     def wall() -> datetime:
         raise ZeroDivisionError
 
     with capture_logs() as logs:
-        async with courier(door, wall) as it, running(it):
+        async with going_round(make, door, wall):
             await until(lambda: len(logs) >= 3)
 
-    assert {log["event"] for log in logs} == {"deliveries_not_looked_for"}
+    assert {log["event"] for log in logs} <= {"deliveries_not_looked_for", "period_ends_not_looked_for"}
     assert all(isinstance(log["exc_info"], ZeroDivisionError) for log in logs)
