@@ -261,7 +261,7 @@ async def test_the_lag_is_that_of_the_oldest_due_period_end_by_real_time(house, 
     await open_brand(house, http, "Empty")
     acme = await open_brand(house, http, "Acme")
     await acme.define({**MILESTONE, "targetCycleStartDate": "2026-03-02"})
-    ends_at = await house.pool.fetchval("SELECT min(due_at) FROM period")
+    ends_at = await house.pool.fetchval("SELECT min(due_at) FROM due_instant")
 
     wall.now = ends_at
     assert await value(http, "kosminar_period_end_lag_seconds") == 0
@@ -289,7 +289,7 @@ ENDPOINTS = """
 """
 NOTIFICATIONS = """
     INSERT INTO notification (bucket, organisation_id, customer_id, number, name, target_id, body, at, created_at)
-    SELECT bucket, $1, customer_id, number, 'x', (SELECT min(target_id) FROM target), '{}', $2,
+    SELECT bucket, $1, customer_id, number, 'x', 1, '{}', $2,
            $2::timestamptz + number * interval '1 minute'
       FROM customer CROSS JOIN generate_series(1, 3) AS number
 """

@@ -14,13 +14,14 @@ from tests.cdnow import scenario
 from tests.cdnow.purchases import Purchase, months
 from tests.cdnow.recount import recount
 from tests.cdnow.story import Story
+from tests.unfolded import UNFOLDED
 
 from kosminar.engine.auditor import audit
 from kosminar.engine.house import House
 
 Purchases: TypeAlias = Mapping[tuple[int, int], Sequence[Purchase]]
 
-MILESTONE_PERIODS = """
+MILESTONE_PERIODS = f"""{UNFOLDED}
 SELECT t.name, p.customer_id, q.number, p.value, p.achieved_at IS NOT NULL AS achieved,
        (SELECT min(r.state) FROM reward r WHERE r.bucket = p.bucket AND r.organisation_id = p.organisation_id
            AND r.customer_id = p.customer_id AND r.target_id = p.target_id AND r.period_id = p.period_id),
@@ -29,20 +30,20 @@ SELECT t.name, p.customer_id, q.number, p.value, p.achieved_at IS NOT NULL AS ac
   FROM progress p JOIN target t USING (target_id) JOIN period q USING (period_id)
  WHERE t.name = ANY($1)
 """
-STREAK_PERIODS = """
+STREAK_PERIODS = f"""{UNFOLDED}
 SELECT t.name, p.customer_id, p.run, q.number, p.value
   FROM progress p JOIN target t USING (target_id) JOIN period q USING (period_id)
  WHERE NOT t.name = ANY($1)
 """
-LEVELS = """
+LEVELS = f"""{UNFOLDED}
 SELECT t.name, r.customer_id, r.run, l.name
   FROM reward r JOIN target t USING (target_id) JOIN level l USING (level_id)
 """
-REACHED = """
+REACHED = f"""{UNFOLDED}
 SELECT t.name, s.customer_id, s.run, l.name
   FROM streak s JOIN target t USING (target_id) CROSS JOIN unnest(s.reached) AS k (id) JOIN level l ON l.level_id = k.id
 """
-ENROLLED = """
+ENROLLED = f"""{UNFOLDED}
 SELECT t.name, e.customer_id, bool_or(e.ends_at IS NULL)
   FROM enrolment e JOIN target t USING (target_id)
  GROUP BY 1, 2

@@ -31,6 +31,7 @@ import pytest
 from tests.cdnow import scenario
 from tests.cdnow.purchases import months
 from tests.cdnow.story import MAPPING, definition_of, write_month
+from tests.unfolded import UNFOLDED
 
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import CLUSTER, temporary_data_directory
@@ -350,32 +351,32 @@ def house(folder: Path, plan: Plan | None = None) -> Iterator[House]:
 # ---------------------------------------------------------------- what is left
 
 STATE = {
-    "reward": """
+    "reward": f"""{UNFOLDED}
         SELECT t.name AS programme, q.name AS period, r.customer_id, l.name AS level, r.run, r.kind, r.points, r.text,
                r.allocation, r.state, r.reason, r.earned_at
           FROM reward r JOIN target t USING (target_id) LEFT JOIN period q USING (period_id)
           LEFT JOIN level l USING (level_id)
     """,
-    "progress": """
+    "progress": f"""{UNFOLDED}
         SELECT t.name AS programme, q.name AS period, p.customer_id, p.run, p.value, p.achieved_at,
                p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled, p.awaits_end
           FROM progress p JOIN target t USING (target_id) JOIN period q USING (period_id)
     """,
-    "streak": """
+    "streak": f"""{UNFOLDED}
         SELECT t.name AS programme, s.customer_id, s.run, s.starts_at, s.ends_at, s.met, s.broken_number, s.watch_number,
                ARRAY(SELECT l.name FROM level l WHERE l.level_id = ANY(s.reached) ORDER BY l.name) AS reached
           FROM streak s JOIN target t USING (target_id)
     """,
-    "enrolment": """
+    "enrolment": f"""{UNFOLDED}
         SELECT t.name AS programme, e.customer_id, e.number, e.method, e.starts_at, e.ends_at, e.first_period_number
           FROM enrolment e JOIN target t USING (target_id)
     """,
     "activity": "SELECT customer_id, activity_id, type, occurred_at, attributes, fingerprint, at FROM activity",
-    "command": """
+    "command": f"""{UNFOLDED}
         SELECT t.name AS programme, c.customer_id, c.name, c.period_name, c.initial_balance, c.reset, c.at
           FROM command c JOIN target t USING (target_id)
     """,
-    "fact": """
+    "fact": f"""{UNFOLDED}
         SELECT t.name AS programme, f.customer_id, f.name, f.at, q.name AS period, f.run, l.name AS level, f.value, f.reason
           FROM fact f JOIN target t USING (target_id) LEFT JOIN period q USING (period_id)
           LEFT JOIN level l USING (level_id)

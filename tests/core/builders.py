@@ -42,7 +42,6 @@ def build_programme(**overrides: object) -> Programme:
             "zone": ZoneInfo("UTC"),
             "track_from_enrolment": False,
             "window": FixedWindow(periods),
-            "period_ids": tuple(100 + period.number for period in periods),
             "targets": (target,),
             "levels": (),
             "created_version": 1,

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 from tests.definitions import POINTS, build_definition, build_levels, build_periods, build_streak, build_target
+from tests.unfolded import UNFOLDED
 
 from kosminar.core.activity import Activity
 from kosminar.core.amount import thousandths_of
@@ -119,7 +120,7 @@ async def deactivate(pool: asyncpg.Pool, brand: Brand, name: str, *, at: datetim
 async def rewards_of(pool: asyncpg.Pool, brand: Brand) -> list[tuple[int, str, int, str, str | None, datetime]]:
     """Customer, programme, period (or the level's count), state, reason, when earned; in order."""
     rows = await pool.fetch(
-        "SELECT r.customer_id, t.name, coalesce(p.number, l.count), r.state, r.reason, r.earned_at"
+        f"{UNFOLDED} SELECT r.customer_id, t.name, coalesce(p.number, l.count), r.state, r.reason, r.earned_at"
         " FROM reward r JOIN target t USING (target_id)"
         " LEFT JOIN period p USING (period_id) LEFT JOIN level l USING (level_id)"
         " WHERE r.organisation_id = $1 ORDER BY 1, 2, 3",
@@ -133,7 +134,7 @@ async def facts_of(
 ) -> list[tuple[int, str, str, int | None, datetime, Decimal | None]]:
     """Customer, programme, fact, period, when, value; each customer's in the order of the trail."""
     rows = await pool.fetch(
-        "SELECT f.customer_id, t.name, f.name, p.number, f.at, f.value"
+        f"{UNFOLDED} SELECT f.customer_id, t.name, f.name, p.number, f.at, f.value"
         " FROM fact f JOIN target t USING (target_id) LEFT JOIN period p USING (period_id)"
         " WHERE f.organisation_id = $1 ORDER BY f.customer_id, f.sequence, f.ordinal",
         brand.organisation_id,

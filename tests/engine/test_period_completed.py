@@ -3,6 +3,7 @@
 import pytest
 from tests.definitions import POINTS, month
 from tests.engine.brand import FOUNDED_AT, Brand, found, milestone
+from tests.unfolded import UNFOLDED
 
 from kosminar.core.event import EventName
 from kosminar.engine.house import House
@@ -42,6 +43,7 @@ async def test_a_call_that_was_cut_off_after_moving_the_clock_leaves_nobody_unto
     await house.closer.settle(brand.organisation_id)
 
     rows = await pool.fetch(
-        "SELECT n.customer_id, n.name, p.number FROM notification n JOIN period p USING (period_id) ORDER BY 1, 3"
+        f"{UNFOLDED} SELECT n.customer_id, n.name, p.number"
+        " FROM notification n JOIN period p USING (period_id) ORDER BY 1, 3"
     )
     assert [tuple(row) for row in rows] == [(c, "targetPeriodCompleted", p) for c in (1, 2) for p in (1, 2)]

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.conftest import Wall
 from tests.definitions import POINTS, POINTS_AT_PERIOD_END, build_definition, build_periods, build_target, month
 from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, deactivate, found, milestone, rewards_of, streak
+from tests.unfolded import UNFOLDED
 
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.customer import NewCustomer
@@ -189,13 +190,13 @@ async def rows_of(pool: asyncpg.Pool, brand: Brand, ids: Sequence[int]) -> dict[
     words: dict[str, dict[int, Any]] = {"customer_id": {one: place for place, one in enumerate(ids)}}
     for column, table in (
         ("target_id", "target"),
-        ("target_group_id", "target_group"),
+        ("target_group_id", "newest"),
         ("period_id", "period"),
         ("level_id", "level"),
         ("reward_definition_id", "reward_definition"),
     ):
         known = await pool.fetch(
-            f"SELECT {column} FROM {table} WHERE organisation_id = $1 ORDER BY 1", brand.organisation_id
+            f"{UNFOLDED} SELECT {column} FROM {table} WHERE organisation_id = $1 ORDER BY 1", brand.organisation_id
         )
         words[column] = {row[0]: f"{table} {place}" for place, row in enumerate(known)}
     return {

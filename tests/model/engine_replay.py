@@ -36,7 +36,6 @@ def programme_of(world: model.ModelProgramme) -> Programme:
         zone=ZoneInfo(world.zone),
         track_from_enrolment=world.track_from_enrolment,
         window=FixedWindow(tuple(Period(p.number, p.name, p.starts_at, p.ends_at, p.due_at) for p in world.periods)),
-        period_ids=tuple(p.period_id for p in world.periods),
         targets=(
             Target(
                 target_id=TARGET_ID,
@@ -130,11 +129,17 @@ class Replay:
             if not isinstance(fact, RewardEarned | RewardForfeited):
                 continue
             of = key_of(fact, programme)
-            key = (of.period_id or None, of.level_id or None, of.run, fact.reward_definition_id)
+            number = programme.period_number(of.period_id)
+            period_id = None if number is None else self._period_id(number)
+            key = (period_id, of.level_id or None, of.run, fact.reward_definition_id)
             before = self.rewards.get(key)
             assert before is None or before[0] == "forfeited", f"{key} rewarded twice"
             earned = isinstance(fact, RewardEarned)
             self.rewards[key] = ("issued", None) if earned else ("forfeited", fact.reason)
+
+    def _period_id(self, number: int) -> int:
+        """The id that the world gives a period."""
+        return self.world.periods[number - 1].period_id
 
     def outcome(self, now: datetime) -> model.Outcome:
         self.settle(now)
@@ -144,7 +149,7 @@ class Replay:
         return model.Outcome(
             answers=self.answers,
             progress={
-                (programme.period_id(p.period_number), p.run): (decimal_of(p.value), p.achieved_at is not None)
+                (self._period_id(p.period_number), p.run): (decimal_of(p.value), p.achieved_at is not None)
                 for p in part.progress
             },
             rewards=self.rewards,

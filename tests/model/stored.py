@@ -23,38 +23,52 @@ async def modelled(
     connection: asyncpg.Connection, definition: Mapping[str, Any], target_id: int, zone: str
 ) -> model.ModelProgramme:
     """The programme for the slow model: rules from what was asked, ids and instants from what was stored."""
-    periods = await connection.fetch(
-        "SELECT period_id, number, p.name, starts_at, ends_at, due_at, value FROM target_value v"
-        " JOIN period p USING (period_id) WHERE v.target_id = $1 ORDER BY number",
+    row = await connection.fetchrow(
+        "SELECT target_group_id, document FROM definition"
+        " WHERE document @> jsonb_build_object('targets', jsonb_build_array(jsonb_build_object('target_id', $1::bigint)))"
+        " ORDER BY version LIMIT 1",
         target_id,
     )
-    rewards: dict[int | None, list[model.ModelReward]] = defaultdict(list)
-    for row in await connection.fetch(
-        "SELECT * FROM reward_definition WHERE target_id = $1 ORDER BY reward_definition_id", target_id
-    ):
-        value = row["text"] if row["points"] is None else row["points"]
-        reward = model.ModelReward(row["reward_definition_id"], row["kind"], value, row["allocation"])
-        rewards[row["level_id"]].append(reward)
-    levels = await connection.fetch(
-        "SELECT l.* FROM level l JOIN target t USING (target_group_id) WHERE t.target_id = $1 ORDER BY l.number",
-        target_id,
-    )
+    document = json.loads(row["document"])
+    (stored_target,) = document["targets"]
+    values = zip(document["window"]["periods"], stored_target["values_thousandths"], strict=True)
     (target,) = definition["targets"]
     return model.ModelProgramme(
         kind=definition["trackingType"],
         automatic=target["enrolmentMethod"] == "TRANSACTION",
         zone=zone,
         track_from_enrolment=definition.get("trackFromEnrolment", False),
-        periods=tuple(model.ModelPeriod(*row) for row in periods),
-        rewards=tuple(rewards[None]),
+        periods=tuple(
+            model.ModelPeriod(
+                row["target_group_id"] * 1024 + number,
+                number,
+                period["name"],
+                *(datetime.fromisoformat(period[name]) for name in ("starts_at", "ends_at", "due_at")),
+                Decimal(value) / 1000,
+            )
+            for number, (period, value) in enumerate(values, start=1)
+        ),
+        rewards=_promised(stored_target["rewards"]),
         levels=tuple(
-            model.ModelLevel(row["level_id"], row["name"], row["count"], tuple(rewards[row["level_id"]]))
-            for row in levels
+            model.ModelLevel(level["level_id"], level["name"], level["count"], _promised(level["rewards"]))
+            for level in document["levels"]
         ),
         entity=target["targetEntity"],
         measure=target["targetType"],
         event_name=target.get("eventName"),
         attribute=target.get("extendedFieldInfo", {}).get("name"),
+    )
+
+
+def _promised(rewards: list[dict[str, Any]]) -> tuple[model.ModelReward, ...]:
+    return tuple(
+        model.ModelReward(
+            reward["reward_definition_id"],
+            reward["kind"],
+            reward["text"] if reward["points_thousandths"] is None else Decimal(reward["points_thousandths"]) / 1000,
+            reward["allocation"],
+        )
+        for reward in rewards
     )
 
 

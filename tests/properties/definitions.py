@@ -128,18 +128,16 @@ def programme_of(definition: Definition, deactivated_at: datetime | None) -> Pro
     """The programme that the definition makes, with the ids that the store would give."""
     numbers = count(1)
     spans = [defined.span for defined in definition.periods]
-    period_ids = tuple(range(1, len(spans) + 1))
     target = definition.target
     return build_programme(
         kind=KINDS[definition.tracking_type],
         zone=definition.zone,
         track_from_enrolment=definition.track_from_enrolment,
         window=FixedWindow(lay_out(spans, offset_days=definition.offset_days, zone=definition.zone)),
-        period_ids=period_ids,
         target=build_target(
             measure=target.measure,
             enrolment_method=target.enrolment_method,
-            values=tuple(target.value_of(number) for number in period_ids),
+            values=tuple(target.value_of(number) for number in range(1, len(spans) + 1)),
             rewards=_given_ids(target.rewards, numbers),
         ),
         levels=tuple(

@@ -192,9 +192,7 @@ class Life:
         group_id, target_id = answer["data"]["id"], answer["data"]["targets"][0]["id"]
         programme = await modelled(connection, planned.definition, target_id, planned.programme.zone)
         _as_planned(planned.programme, programme)
-        created = await connection.fetchval(
-            "SELECT created_version FROM target_group WHERE target_group_id = $1", group_id
-        )
+        created = await connection.fetchval("SELECT min(version) FROM definition WHERE target_group_id = $1", group_id)
         return Group(group_id, target_id, planned.definition, programme, created)
 
     async def _build_endpoint(self, index: int, number: int, event_names: tuple[str, ...] | None) -> BrandReceiver:
@@ -314,8 +312,8 @@ class Life:
         """A deactivation is answered before its forfeits only if it was cut off; then the closer makes up for it."""
         async with asyncio.timeout(90):
             while await connection.fetchval(
-                "SELECT count(*) FROM target_group JOIN organisation USING (organisation_id)"
-                " WHERE deactivated_version > settled_version"
+                "SELECT count(*) FROM definition JOIN organisation USING (organisation_id)"
+                " WHERE deactivated_at IS NOT NULL AND version > settled_version"
             ):
                 await asyncio.sleep(0.05)
 

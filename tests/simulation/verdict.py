@@ -67,7 +67,7 @@ async def take_snapshot(connection: asyncpg.Connection, organisation_id: int) ->
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         clock = await connection.fetchrow("SELECT * FROM organisation WHERE organisation_id = $1", organisation_id)
         deactivated = await connection.fetch(
-            "SELECT target_group_id, deactivated_at FROM target_group"
+            "SELECT target_group_id, deactivated_at FROM definition"
             " WHERE organisation_id = $1 AND deactivated_at IS NOT NULL",
             organisation_id,
         )

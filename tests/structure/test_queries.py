@@ -41,6 +41,7 @@ SYSTEM_SCOPE = {
     "list_strays": "The audit looks for what belongs to nobody.",
     "count_customers": "The audit says how far it is through the house.",
     "take_generated_customer_ids": "One sequence for the house, so that no id is given twice.",
+    "take_definition_ids": "One sequence for the house, so that no id is given twice.",
     "find_oldest_period_end": "The metrics tell of the house, and of no organisation.",
     "count_waiting_deliveries": "The metrics tell of the house, and of no organisation.",
     "find_oldest_delivery": "The metrics tell of the house, and of no organisation.",

@@ -107,11 +107,10 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class DefinedProgramme:
-    """A stored programme together with what it was asked to be; `target_value_ids[n - 1]` belongs to period n."""
+    """A stored programme together with what it was asked to be."""
 
     programme: Programme
     definition: Definition
-    target_value_ids: tuple[int, ...]
     created_by: str
     created_at: datetime
     updated_by: str

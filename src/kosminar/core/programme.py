@@ -18,7 +18,7 @@ from msgspec import Struct
 from kosminar.core.errors import Code
 from kosminar.core.fact import Fact
 from kosminar.core.measure.measure import Measure
-from kosminar.core.period import Period
+from kosminar.core.period import NUMBERS_PER_ID, Period, numbered_id
 from kosminar.core.reward import Allocation, RewardDefinition
 from kosminar.core.standing import Progress, Run, Standing, TargetStanding
 from kosminar.core.window.fixed import FixedWindow
@@ -153,7 +153,6 @@ class Programme:
     zone: ZoneInfo
     track_from_enrolment: bool
     window: FixedWindow
-    period_ids: tuple[int, ...]
     targets: tuple[Target, ...]
     levels: tuple[Level, ...]
     created_version: int
@@ -234,15 +233,12 @@ class Programme:
 
     def period_id(self, number: int) -> int:
         """The id by which the wire and the store know a period."""
-        return self.period_ids[number - 1]
+        return numbered_id(self.target_group_id, number)
 
     def period_number(self, period_id: int) -> int | None:
         """The number of the period with that id; None where it is not one of this programme's."""
-        return self._numbers.get(period_id)
-
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        return {period_id: number for number, period_id in enumerate(self.period_ids, start=1)}
+        number = period_id - self.target_group_id * NUMBERS_PER_ID
+        return number if 1 <= number <= len(self.window.periods) else None
 
     def deactivated(self, at: datetime) -> bool:
         return self.deactivated_at is not None and at >= self.deactivated_at

@@ -18,9 +18,10 @@ import asyncpg
 from kosminar.core.amount import ID_MAX
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer, bucket_of_identifier
 from kosminar.core.customer import Identifier, IdentifierType
+from kosminar.engine import audit_definitions
 from kosminar.engine.difference import Difference
 from kosminar.engine.recount import Accepted, Definitions, Stored, differences
-from kosminar.store import activities, commands, customers, facts, programmes, recount, rewards
+from kosminar.store import activities, clocks, commands, customers, facts, programmes, recount, rewards
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
 from kosminar.store.standings import CustomerRange, Edition
@@ -78,7 +79,10 @@ EVERYBODY: Final = Scope()
 async def audit(
     pool: asyncpg.Pool, *, progressed: Callable[[int], None], scope: Scope = EVERYBODY
 ) -> AsyncIterator[Difference]:
-    """Every difference, customer by customer; `progressed` hears how many customers were gone through."""
+    """Every difference, first of definitions and then customer by customer; `progressed` hears how many customers were gone through."""
+    if scope.customer_id is None and scope.since is None:
+        for difference in await _audit_definitions(pool, scope):
+            yield difference
     known = _Known()
     for bucket in scope.buckets():
         async for difference in _audit_bucket(pool, bucket, scope, known, progressed):
@@ -117,7 +121,9 @@ class _Known:
     async def get(self, connection: Connection, organisation_id: int, edition: Edition) -> Definitions:
         known = self._definitions.pop(organisation_id, None)
         if known is None or known.edition != edition:
-            known = Definitions(edition, await programmes.fetch_all(connection, organisation_id))
+            known = Definitions(
+                edition, await programmes.fetch_all(connection, organisation_id, version=edition.version)
+            )
         # The one asked for last is the last to go.
         self._definitions[organisation_id] = known
         if len(self._definitions) > ORGANISATION_COUNT_MAX:
@@ -144,7 +150,7 @@ async def _audit_bucket(
             page = await recount.list_page(connection, bucket, bounds, limit=PAGE_SIZE)
             passed = list(_few(page, scope))
             wanted = [customer for customer in passed if scope.wants(customer)]
-            ranges = [await _read(connection, bucket, of_one, known) for of_one in _by_organisation(wanted)]
+            ranges = [await _read_whole(connection, bucket, of_one, known) for of_one in _by_organisation(wanted)]
         for difference in of_nobody:
             yield difference
         for read in ranges:
@@ -172,6 +178,29 @@ def _few(page: Sequence[CustomerRow], scope: Scope) -> Iterator[CustomerRow]:
 def _by_organisation(page: Sequence[CustomerRow]) -> Iterator[list[CustomerRow]]:
     for _, of_one in groupby(page, key=lambda customer: customer.organisation_id):
         yield list(of_one)
+
+
+async def _audit_definitions(pool: asyncpg.Pool, scope: Scope) -> list[Difference]:
+    """Organisation by organisation, each in a snapshot of its own."""
+    found: list[Difference] = []
+    given: audit_definitions.GivenIds = {}
+    async with pool.acquire() as connection:
+        everyone = await clocks.list_all(connection)
+    for organisation_id in everyone:
+        if scope.organisation_id in (None, organisation_id):
+            async with _snapshot(pool) as connection:
+                found += await audit_definitions.differences(connection, organisation_id, given)
+    return found
+
+
+async def _read_whole(
+    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: _Known
+) -> _Range | list[Difference]:
+    """Where definitions are damaged nothing can be recounted, and each customer is reported."""
+    try:
+        return await _read(connection, bucket, of_one, known)
+    except programmes.DefinitionDamaged as error:
+        return [_of_customer(one, "recount", {"error": "none"}, {"error": str(error)}) for one in of_one]
 
 
 async def _read(

@@ -81,8 +81,18 @@ class Catalogues:
         await plan_as_usual(connection)
         catalogue = Catalogue.of(
             edition,
-            await programmes.fetch_all(connection, organisation_id),
+            await programmes.fetch_all(connection, organisation_id, version=edition.version),
             await webhook_endpoints.list_of(connection, organisation_id),
         )
         self._newest[organisation_id] = catalogue
         return catalogue
+
+    async def now(self, connection: Connection, organisation_id: int) -> Catalogue:
+        """The catalogue as it stands at some moment of the call, of which nothing is held still; outside a transaction."""
+        known = self.known(organisation_id, await programmes.fetch_edition(connection, organisation_id))
+        if known is not None:
+            return known
+        # To read it takes several statements, which a snapshot holds together.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            edition = await programmes.fetch_edition(connection, organisation_id)
+            return await self.get(connection, organisation_id, edition)

@@ -192,7 +192,7 @@ class Closer:
         """
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
-        found = await programmes.fetch_all(connection, organisation_id)
+        found = await programmes.fetch_all(connection, organisation_id, version=state.definitions_version)
         failed_count = await self._end_periods(connection, organisation_id, found, at, since=since)
         for pages in (
             self._broken(connection, organisation_id, found, at, since=since),

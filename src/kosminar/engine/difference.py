@@ -15,11 +15,12 @@ class Difference:
     """Something stored that the recount does not give, or the other way round.
 
     `expected` and `found` hold the columns that differ, or all columns where only one side has the row; None is
-    "nothing there". `target_id` is None for what concerns no one target, `target_name` where there is no such target.
+    "nothing there". `customer_id` is None for what is the organisation's own, `target_id` for what concerns no one target,
+    `target_name` where there is no such target.
     """
 
     organisation_id: int
-    customer_id: int
+    customer_id: int | None
     target_id: int | None
     target_name: str | None
     what: str
@@ -28,7 +29,9 @@ class Difference:
 
     def __str__(self) -> str:
         """One line, as in "organisation 1, customer 7, target 3 (Spend): enrolment 1: expected ...; found nothing"."""
-        place = f"organisation {self.organisation_id}, customer {self.customer_id}"
+        place = f"organisation {self.organisation_id}"
+        if self.customer_id is not None:
+            place += f", customer {self.customer_id}"
         if self.target_id is not None:
             place += f", target {self.target_id} ({self.target_name or 'unknown'})"
         return f"{place}: {self.what}: expected {_columns(self.expected)}; found {_columns(self.found)}"

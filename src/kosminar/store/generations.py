@@ -22,9 +22,9 @@ QUERIES: Final = load("generations")
 LOCK_KEY: Final = 7_238_410_563
 
 COUNTED_FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""Microseconds since then are below 2^53 until the year 2311, and a 1,024th of them below 2^41 until 2097."""
+"""Microseconds since then are below 2^53 until the year 2311, and a 256th of them below 2^43 until 2097."""
 
-FLOOR_OF_GROUPS_SHIFT: Final = 10
+DEFINITIONS_SHIFT: Final = 8
 FIRST_TIMELINE: Final = 1
 
 # What a server says that does not tell an ordinary role which one it is, or that is no PostgreSQL of the usual kind.
@@ -96,6 +96,15 @@ class Comparison:
         return self.copied or self.newest is None or (self.here.known and not self.newest.began_in.known)
 
 
+def floor_of_definitions(generation: int) -> int:
+    """The first id of a group, target, level or reward definition that a generation gives.
+
+    There is one for each 256 microseconds: with a period's number they stay below 2^53 until 2097, however many
+    generations begin, and a copy would have to give 3,900 of them a second ever since to meet one that began later.
+    """
+    return generation >> DEFINITIONS_SHIFT
+
+
 async def compare(connection: Connection) -> Comparison | None:
     """None where the schema has no generations yet; outside a transaction."""
     try:
@@ -164,7 +173,7 @@ async def _begin(connection: Connection, compared: Comparison, now: datetime) ->
             f"This database is a copy and must begin a new generation, but this machine's clock shows {now.isoformat()}, "
             f"and the last one began at {latest.isoformat()}. Set the clock (NTP) and start again."
         )
-    await QUERIES["raise_identities"].rows(connection, floor=number, floor_of_groups=number >> FLOOR_OF_GROUPS_SHIFT)
+    await QUERIES["raise_identities"].rows(connection, floor=number, floor_of_definitions=floor_of_definitions(number))
     await _insert(connection, Generation(number, now, compared.here))
     _log.warning(
         "The database is a copy of another one, or of an earlier state: it was restored, or a standby took over. It goes "

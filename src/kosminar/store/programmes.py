@@ -1,37 +1,21 @@
-"""Programmes in the database: what was defined, and the order in which definitions changed.
+"""Programmes in the database: what was defined, version by version, and the order in which definitions changed.
 
 A change holds the organisation's definitions exclusively until it commits: it waits for the batches that are under way,
-and the next ones see it whole, under a new version. Nothing is ever deleted. Values in, core values out; one query for
-each table, however many programmes there are.
+and the next ones see it whole, under a new version. Nothing is ever deleted: a group has a row for each version in which
+it changed, and its document at version v is the newest of them up to v (store/definitions.py). Core values in and out;
+one query, however many programmes there are.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
-from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.clock import clock_now
-from kosminar.core.definition import (
-    DefinedLevel,
-    DefinedPeriod,
-    DefinedProgramme,
-    DefinedTarget,
-    Definition,
-    PromisedReward,
-    name_key,
-)
-from kosminar.core.kind.catalogue import KINDS
-from kosminar.core.measure.catalogue import measure_of
-from kosminar.core.measure.measure import Entity
-from kosminar.core.period import Frequency, Period, Span
-from kosminar.core.programme import EnrolmentMethod, Level, Programme, Target, TrackingType
-from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
-from kosminar.core.window.fixed import FixedWindow
-from kosminar.core.zone import due_at
+from kosminar.core.definition import DefinedProgramme, Definition, name_key
+from kosminar.core.programme import Programme
+from kosminar.store import definitions
+from kosminar.store.definitions import Document
 from kosminar.store.queries import Connection, load
-from kosminar.store.rewards import points_and_text, value_of
+from kosminar.store.standings import Edition
 
 QUERIES: Final = load("programmes")
 
@@ -40,11 +24,25 @@ QUERIES: Final = load("programmes")
 DEFINITIONS_KEYS: Final = 1 << 53
 
 
+class DefinitionDamaged(Exception):
+    """What is stored as a definition is none; says which one and where."""
+
+
 class Change(NamedTuple):
     """A change of definitions: its place in their order, and the organisation's instant."""
 
     version: int
     at: datetime
+
+
+class StoredVersion(NamedTuple):
+    """A version of a group as it is stored; `document` is None where it is damaged, and `fault` says how."""
+
+    target_group_id: int
+    version: int
+    deactivated_at: datetime | None
+    document: Document | None
+    fault: str | None
 
 
 class TakenNames(NamedTuple):
@@ -94,54 +92,76 @@ async def insert(
     version: int,
 ) -> int:
     """Store a definition without faults and answer the target group's id."""
-    target_group_id: int = await QUERIES["insert_target_group"].value(
-        connection,
-        organisation_id=organisation_id,
-        name=definition.name,
-        name_key=name_key(definition.name),
-        description=definition.description,
-        tracking_type=definition.tracking_type.value,
-        frequency_type=definition.frequency_type.value,
-        frequency=definition.frequency,
-        recurring_cycles=definition.recurring_cycles,
-        preferred_till_id=definition.preferred_till_id,
-        zone=definition.zone.key,
-        offset_days=definition.offset_days,
-        track_from_enrolment=definition.track_from_enrolment,
-        starts_at=definition.starts_at,
-        ends_at=definition.ends_at,
-        created_by=created_by,
-        now=now,
-        version=version,
-    )
+    rows = await QUERIES["take_definition_ids"].rows(connection, count=definitions.id_count(definition))
+    ids = (row["id"] for row in rows)
+    target_group_id: int = next(ids)
+    document = definitions.document_of(definition, ids)
     group = {"organisation_id": organisation_id, "target_group_id": target_group_id}
-    period_ids = await _insert_periods(connection, definition, group)
-    target_id = await _insert_target(connection, definition.target, group)
-    await QUERIES["insert_target_values"].run(
+    await QUERIES["insert_names"].run(
         connection,
-        organisation_id=organisation_id,
-        target_id=target_id,
-        period_ids=period_ids,
-        target_values=[decimal_of(definition.target.value_of(number)) for number in range(1, len(period_ids) + 1)],
+        **group,
+        kinds=["group", *("target" for _ in document.targets)],
+        name_keys=[name_key(document.name), *(name_key(target.name) for target in document.targets)],
     )
-    level_ids = await _insert_levels(connection, definition.levels, group)
-    await _insert_rewards(connection, definition, organisation_id, target_id, level_ids)
+    await QUERIES["insert_due_instants"].run(
+        connection, organisation_id=organisation_id, due_ats=[period.due_at for period in document.window.periods]
+    )
+    await QUERIES["insert_definition"].run(
+        connection,
+        **group,
+        version=version,
+        document=definitions.encode(document),
+        now=now,
+        created_by=created_by,
+    )
     return target_group_id
 
 
 async def list_all(connection: Connection, organisation_id: int) -> tuple[DefinedProgramme, ...]:
-    """Every programme of the organisation, deactivated ones too, by id."""
-    return await _list(connection, organisation_id, None)
+    """Every programme of the organisation, deactivated ones too, by id; raises DefinitionDamaged."""
+    return await _list(connection, organisation_id)
 
 
 async def find(connection: Connection, organisation_id: int, target_group_id: int) -> DefinedProgramme | None:
-    found = await _list(connection, organisation_id, target_group_id)
+    """Raises DefinitionDamaged."""
+    found = await _list(connection, organisation_id, target_group_id=target_group_id)
     return found[0] if found else None
 
 
-async def fetch_all(connection: Connection, organisation_id: int) -> tuple[Programme, ...]:
-    """What the rules need of every programme. Whoever keeps it holds the definitions still while reading."""
-    return tuple(defined.programme for defined in await list_all(connection, organisation_id))
+async def fetch_all(
+    connection: Connection, organisation_id: int, *, version: int | None = None
+) -> tuple[Programme, ...]:
+    """What the rules need of every programme, by id, as it was at a version of the definitions; None is the newest.
+
+    What was a version stays so, and may be kept, but for a failover (`Edition`). Raises DefinitionDamaged.
+    """
+    return tuple(defined.programme for defined in await _list(connection, organisation_id, version=version))
+
+
+async def fetch_edition(connection: Connection, organisation_id: int) -> Edition:
+    """Which content the organisation's definitions have."""
+    row = await QUERIES["fetch_edition"].row(connection, organisation_id=organisation_id)
+    return Edition(row["generation"], row["definitions_version"])
+
+
+async def list_versions(connection: Connection, organisation_id: int) -> list[StoredVersion]:
+    """Every version of every group, by group and in order, damaged ones too."""
+    rows = await QUERIES["list_versions"].rows(connection, organisation_id=organisation_id)
+    return [
+        StoredVersion(row["target_group_id"], row["version"], row["deactivated_at"], *_document_or_fault(row))
+        for row in rows
+    ]
+
+
+async def list_names(connection: Connection, organisation_id: int) -> dict[tuple[str, str], int]:
+    """Which group holds each name, by kind and key."""
+    rows = await QUERIES["list_names"].rows(connection, organisation_id=organisation_id)
+    return {(row["kind"], row["name_key"]): row["target_group_id"] for row in rows}
+
+
+async def list_due_instants(connection: Connection, organisation_id: int) -> list[datetime]:
+    rows = await QUERIES["list_due_instants"].rows(connection, organisation_id=organisation_id)
+    return [row["due_at"] for row in rows]
 
 
 async def deactivate(
@@ -154,7 +174,7 @@ async def deactivate(
     version: int,
 ) -> bool:
     """Whether it was there and active."""
-    changed = await QUERIES["deactivate_target_group"].value(
+    changed = await QUERIES["deactivate_definition"].value(
         connection,
         organisation_id=organisation_id,
         target_group_id=target_group_id,
@@ -165,199 +185,42 @@ async def deactivate(
     return changed is not None
 
 
-async def _insert_periods(connection: Connection, definition: Definition, group: Mapping[str, int]) -> list[int]:
-    spans = [defined.span for defined in definition.periods]
-    rows = await QUERIES["insert_periods"].rows(
-        connection,
-        **group,
-        names=[span.name for span in spans],
-        name_keys=[name_key(span.name) for span in spans],
-        descriptions=[defined.description for defined in definition.periods],
-        starts_ats=[span.starts_at for span in spans],
-        ends_ats=[span.ends_at for span in spans],
-        due_ats=[due_at(span.ends_at, definition.offset_days, definition.zone) for span in spans],
-    )
-    return _ids_in_order(rows, "period_id")
-
-
-async def _insert_target(connection: Connection, target: DefinedTarget, group: Mapping[str, int]) -> int:
-    target_id: int = await QUERIES["insert_target"].value(
-        connection,
-        **group,
-        name=target.name,
-        name_key=name_key(target.name),
-        description=target.description,
-        target_entity=target.measure.entity.value,
-        target_type=target.measure.type,
-        event_name=target.measure.event_name,
-        attribute_name=target.measure.attribute,
-        enrolment_method=target.enrolment_method.value,
-        expression_json=target.expression_json,
-    )
-    return target_id
-
-
-async def _insert_levels(connection: Connection, levels: Sequence[DefinedLevel], group: Mapping[str, int]) -> list[int]:
-    rows = await QUERIES["insert_levels"].rows(
-        connection,
-        **group,
-        names=[level.name for level in levels],
-        name_keys=[name_key(level.name) for level in levels],
-        counts=[level.count for level in levels],
-    )
-    return _ids_in_order(rows, "level_id")
-
-
-async def _insert_rewards(
-    connection: Connection, definition: Definition, organisation_id: int, target_id: int, level_ids: Sequence[int]
-) -> None:
-    promised: list[tuple[int | None, PromisedReward]] = [(None, reward) for reward in definition.target.rewards]
-    for level_id, level in zip(level_ids, definition.levels, strict=True):
-        promised += [(level_id, reward) for reward in level.rewards]
-    await QUERIES["insert_reward_definitions"].run(
-        connection,
-        organisation_id=organisation_id,
-        target_id=target_id,
-        level_ids=[level_id for level_id, _ in promised],
-        kinds=[reward.kind.value for _, reward in promised],
-        points=[points_and_text(reward.value)[0] for _, reward in promised],
-        texts=[points_and_text(reward.value)[1] for _, reward in promised],
-        allocations=[reward.allocation.value for _, reward in promised],
-    )
-
-
-def _ids_in_order(rows: Sequence[Any], id_name: str) -> list[int]:
-    # RETURNING promises no order.
-    return [row[id_name] for row in sorted(rows, key=lambda row: row["number"])]
-
-
 async def _list(
-    connection: Connection, organisation_id: int, target_group_id: int | None
+    connection: Connection, organisation_id: int, *, target_group_id: int | None = None, version: int | None = None
 ) -> tuple[DefinedProgramme, ...]:
-    which = {"organisation_id": organisation_id, "target_group_id": target_group_id}
-    groups = await QUERIES["list_target_groups"].rows(connection, **which)
-    periods = _by_group(await QUERIES["list_periods"].rows(connection, **which))
-    levels = _by_group(await QUERIES["list_levels"].rows(connection, **which))
-    rewards = _by_group(await QUERIES["list_reward_definitions"].rows(connection, **which))
-    return tuple(
-        _defined_programme(organisation_id, row, periods[group_id], levels[group_id], rewards[group_id])
-        for row in groups
-        for group_id in [row["target_group_id"]]
+    rows = await QUERIES["list_definitions"].rows(
+        connection, organisation_id=organisation_id, target_group_id=target_group_id, version=version
     )
+    return tuple(_defined_programme(organisation_id, row) for row in rows)
 
 
-def _by_group(rows: Sequence[Any]) -> dict[int, list[Any]]:
-    found: dict[int, list[Any]] = defaultdict(list)
-    for row in rows:
-        found[row["target_group_id"]].append(row)
-    return found
+def _document_or_fault(row: Any) -> tuple[Document | None, str | None]:
+    try:
+        return definitions.decode(row["document"]), None
+    except ValueError as error:
+        return None, str(error)
 
 
-def _defined_programme(
-    organisation_id: int, row: Any, period_rows: Sequence[Any], level_rows: Sequence[Any], reward_rows: Sequence[Any]
-) -> DefinedProgramme:
-    rewards: dict[int | None, list[RewardDefinition]] = defaultdict(list)
-    for reward_row in reward_rows:
-        rewards[reward_row["level_id"]].append(_reward(reward_row))
-    programme = _programme(organisation_id, row, period_rows, level_rows, rewards)
-    return DefinedProgramme(
-        programme=programme,
-        definition=_definition(row, programme, period_rows),
-        target_value_ids=tuple(period_row["target_value_id"] for period_row in period_rows),
-        created_by=row["created_by"],
-        created_at=row["created_at"],
-        updated_by=row["updated_by"],
-        updated_at=row["updated_at"],
-    )
-
-
-def _programme(
-    organisation_id: int,
-    row: Any,
-    period_rows: Sequence[Any],
-    level_rows: Sequence[Any],
-    rewards: Mapping[int | None, Sequence[RewardDefinition]],
-) -> Programme:
-    target = Target(
-        target_id=row["target_id"],
-        name=row["target_name"],
-        description=row["target_description"],
-        measure=measure_of(Entity(row["target_entity"]), row["target_type"], row["event_name"], row["attribute_name"]),
-        enrolment_method=EnrolmentMethod(row["enrolment_method"]),
-        values=tuple(exact_thousandths(period_row["value"]) for period_row in period_rows),
-        rewards=tuple(rewards.get(None, ())),
-    )
-    return Programme(
-        target_group_id=row["target_group_id"],
+def _defined_programme(organisation_id: int, row: Any) -> DefinedProgramme:
+    document, fault = _document_or_fault(row)
+    if document is None:
+        raise DefinitionDamaged(
+            f"The definition of target group {row['target_group_id']} of organisation {organisation_id}, version "
+            f"{row['version']}, is damaged: {fault}. Restore the database from a back-up."
+        )
+    programme = definitions.programme_of(
+        document,
         organisation_id=organisation_id,
-        name=row["name"],
-        kind=KINDS[TrackingType(row["tracking_type"])],
-        zone=ZoneInfo(row["zone"]),
-        track_from_enrolment=row["track_from_enrolment"],
-        window=FixedWindow(tuple(_period(period_row) for period_row in period_rows)),
-        period_ids=tuple(period_row["period_id"] for period_row in period_rows),
-        targets=(target,),
-        levels=tuple(
-            Level(
-                level_id=level_row["level_id"],
-                number=level_row["number"],
-                name=level_row["name"],
-                count=level_row["count"],
-                rewards=tuple(rewards.get(level_row["level_id"], ())),
-            )
-            for level_row in level_rows
-        ),
+        target_group_id=row["target_group_id"],
         created_version=row["created_version"],
         deactivated_at=row["deactivated_at"],
         deactivated_version=row["deactivated_version"],
     )
-
-
-def _definition(row: Any, programme: Programme, period_rows: Sequence[Any]) -> Definition:
-    """What was asked; one value for all periods comes back as one for each."""
-    (target,) = programme.targets
-    return Definition(
-        name=programme.name,
-        description=row["description"],
-        tracking_type=programme.kind.tracking_type,
-        frequency_type=Frequency(row["frequency_type"]),
-        frequency=row["frequency"],
-        recurring_cycles=row["recurring_cycles"],
-        preferred_till_id=row["preferred_till_id"],
-        zone=programme.zone,
-        offset_days=row["offset_days"],
-        track_from_enrolment=programme.track_from_enrolment,
-        starts_at=row["starts_at"],
-        ends_at=row["ends_at"],
-        periods=tuple(
-            DefinedPeriod(Span(period.name, period.starts_at, period.ends_at), period_row["description"])
-            for period, period_row in zip(programme.periods, period_rows, strict=True)
-        ),
-        target=DefinedTarget(
-            name=target.name,
-            description=row["target_description"],
-            measure=target.measure,
-            enrolment_method=target.enrolment_method,
-            expression_json=row["expression_json"],
-            values=target.values,
-            rewards=_promised(target.rewards),
-        ),
-        levels=tuple(DefinedLevel(level.name, level.count, _promised(level.rewards)) for level in programme.levels),
+    return DefinedProgramme(
+        programme=programme,
+        definition=definitions.definition_of(document),
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        updated_by=row["changed_by"],
+        updated_at=row["changed_at"],
     )
-
-
-def _period(row: Any) -> Period:
-    return Period(row["number"], row["name"], row["starts_at"], row["ends_at"], row["due_at"])
-
-
-def _reward(row: Any) -> RewardDefinition:
-    return RewardDefinition(
-        reward_definition_id=row["reward_definition_id"],
-        kind=RewardKind(row["kind"]),
-        value=value_of(row["points"], row["text"]),
-        allocation=Allocation(row["allocation"]),
-    )
-
-
-def _promised(rewards: Sequence[RewardDefinition]) -> tuple[PromisedReward, ...]:
-    return tuple(PromisedReward(reward.kind, reward.value, reward.allocation) for reward in rewards)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.ledger import Reward, RewardGivenTwice
-from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState, reward_id
+from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
 from kosminar.store.turns import in_parts
@@ -30,18 +30,6 @@ class AcceptedReport:
     reason: str | None
     at: datetime
     reported_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShownReward:
-    """A reward with the names around it that a caller wants to see."""
-
-    reward: Reward
-    target_group_id: int
-    period_name: str | None
-
-    def public_id(self, customer_id: int) -> str:
-        return reward_id(customer_id, self.reward.key)
 
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
@@ -104,9 +92,7 @@ async def list_reports_of_range(connection: Connection, within: CustomerRange) -
     ]
 
 
-async def list_page(
-    connection: Connection, customer: CustomerKey, *, after: RewardKey, limit: int
-) -> list[ShownReward]:
+async def list_page(connection: Connection, customer: CustomerKey, *, after: RewardKey, limit: int) -> list[Reward]:
     """In the order of their keys, what comes after one."""
     rows = await QUERIES["list_rewards"].rows(
         connection,
@@ -118,14 +104,7 @@ async def list_page(
         after_definition=after.reward_definition_id,
         limit=limit,
     )
-    return [
-        ShownReward(
-            reward=_reward(row),
-            target_group_id=row["target_group_id"],
-            period_name=row["period_name"],
-        )
-        for row in rows
-    ]
+    return [_reward(row) for row in rows]
 
 
 def points_and_text(value: int | str) -> tuple[Decimal | None, str | None]:

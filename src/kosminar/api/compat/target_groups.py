@@ -18,7 +18,7 @@ from kosminar.core.amount import decimal_of
 from kosminar.core.clock import clock_now
 from kosminar.core.definition import DefinedProgramme, name_taken
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.period import Period
+from kosminar.core.period import Period, numbered_id
 from kosminar.core.programme import Level as StreakLevel
 from kosminar.core.programme import Target
 from kosminar.core.reward import RewardDefinition
@@ -178,8 +178,12 @@ def _shown_target(stored: DefinedProgramme) -> dict[str, Any]:
     programme = stored.programme
     (target,) = programme.targets
     values = [
-        {"id": value_id, "periodId": period_id, "defaultValue": decimal_of(value)}
-        for value_id, period_id, value in zip(stored.target_value_ids, programme.period_ids, target.values, strict=True)
+        {
+            "id": numbered_id(target.target_id, number),
+            "periodId": programme.period_id(number),
+            "defaultValue": decimal_of(value),
+        }
+        for number, value in enumerate(target.values, start=1)
     ]
     return {
         "id": target.target_id,

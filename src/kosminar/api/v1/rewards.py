@@ -24,6 +24,8 @@ from kosminar.api.v1.page import (
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import decimal_of
 from kosminar.core.errors import MESSAGES, Code
+from kosminar.core.ledger import Reward
+from kosminar.core.programme import Programme
 from kosminar.core.reward import (
     FIRST_REWARD_KEY,
     Allocation,
@@ -36,21 +38,20 @@ from kosminar.core.reward import (
 from kosminar.engine.change import ReportOutcome, Request, RewardReport
 from kosminar.engine.house import House
 from kosminar.store import rewards
-from kosminar.store.rewards import ShownReward
 from kosminar.store.standings import CustomerKey
 
 # Target, period, level, run and reward definition.
 KEY_MAXIMA: Final = (BIGINT_MAX, BIGINT_MAX, BIGINT_MAX, INTEGER_MAX, BIGINT_MAX)
 
 
-def shown(customer_id: int, found: ShownReward) -> dict[str, Any]:
-    reward = found.reward
+def shown(customer_id: int, reward: Reward, programme: Programme) -> dict[str, Any]:
+    number = programme.period_number(reward.key.period_id)
     return {
-        "rewardId": found.public_id(customer_id),
-        "targetGroupId": found.target_group_id,
+        "rewardId": reward_id(customer_id, reward.key),
+        "targetGroupId": programme.target_group_id,
         "targetId": reward.key.target_id,
         "periodId": reward.key.period_id or None,
-        "periodRefCode": found.period_name,
+        "periodRefCode": None if number is None else programme.period(number).name,
         "levelId": reward.key.level_id or None,
         "run": reward.key.run,
         "kind": reward.kind,
@@ -73,13 +74,21 @@ async def list_rewards(house: House, call: Call) -> Answer:
         if not found:
             # Whoever has rewards is a customer.
             await require_customer(connection, call, key.organisation_id, key.customer_id)
-    last = found[limit - 1].reward.key if len(found) > limit else None
+        # Read after the rewards, so that it has the programme of each.
+        programmes = (await house.catalogues.now(connection, key.organisation_id)).by_target if found else {}
+    last = found[limit - 1].key if len(found) > limit else None
     following = (
         None
         if last is None
         else write_cursor(last.target_id, last.period_id, last.level_id, last.run, last.reward_definition_id)
     )
-    return native({"data": [shown(key.customer_id, reward) for reward in found[:limit]], "next": following})
+    rows = [
+        shown(key.customer_id, reward, programmes[reward.key.target_id])
+        for reward in found[:limit]
+        # The audit reports a reward of a target that there is not; nothing can be said of it here.
+        if reward.key.target_id in programmes
+    ]
+    return native({"data": rows, "next": following})
 
 
 async def report_issued(house: House, call: Call) -> Answer:

@@ -48,7 +48,7 @@ CREATE TABLE notification (
     -- Counts the customer's notifications from 1; receivers order and miss by it.
     number          bigint NOT NULL CHECK (number >= 1),
     name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
-    target_id       bigint NOT NULL REFERENCES target,
+    target_id       bigint NOT NULL,
     period_id       bigint,
     -- The public id of the reward that is handed over or taken back.
     reward_id       text,

@@ -3,17 +3,18 @@
 -- fall due by the call that moves it, and their seconds are not ours.
 SELECT LEAST((SELECT min(due.at)
                 FROM organisation AS o
-               CROSS JOIN LATERAL (SELECT min(p.due_at) AS at
-                                     FROM period AS p
-                                    WHERE p.organisation_id = o.organisation_id
-                                      AND p.due_at > o.settled_at
-                                      AND p.due_at <= :now) AS due
+               CROSS JOIN LATERAL (SELECT min(d.due_at) AS at
+                                     FROM due_instant AS d
+                                    WHERE d.organisation_id = o.organisation_id
+                                      AND d.due_at > o.settled_at
+                                      AND d.due_at <= :now::timestamptz) AS due
                WHERE NOT o.test_clock),
-             (SELECT min(g.deactivated_at)
-                FROM target_group AS g
-                JOIN organisation AS o ON o.organisation_id = g.organisation_id
+             (SELECT min(d.deactivated_at)
+                FROM definition AS d
+                JOIN organisation AS o ON o.organisation_id = d.organisation_id
                WHERE NOT o.test_clock
-                 AND g.deactivated_version > o.settled_version))
+                 AND d.version > o.settled_version
+                 AND d.deactivated_at IS NOT NULL))
 
 -- count_waiting_deliveries
 -- Those of paused endpoints too.

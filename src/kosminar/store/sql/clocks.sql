@@ -32,24 +32,26 @@ UPDATE organisation
 -- next_due
 -- The first instant after which something falls due.
 SELECT min(due_at)
-  FROM period
- WHERE organisation_id = :organisation_id
-   AND due_at > :after
-   AND due_at <= :until
+  FROM due_instant
+ WHERE organisation_id = :organisation_id::bigint
+   AND due_at > :after::timestamptz
+   AND due_at <= :until::timestamptz
 
 -- list_organisations_due
 -- The organisations in which a period fell due, or a programme was deactivated, and that was not worked yet.
 SELECT o.organisation_id
   FROM organisation AS o
  WHERE EXISTS (SELECT 1
-                 FROM period AS p
-                WHERE p.organisation_id = o.organisation_id
-                  AND p.due_at > o.settled_at
-                  AND p.due_at <= CASE WHEN o.test_clock THEN o.clock_at ELSE GREATEST(o.clock_at, :now) END)
+                 FROM due_instant AS d
+                WHERE d.organisation_id = o.organisation_id
+                  AND d.due_at > o.settled_at
+                  AND d.due_at
+                      <= CASE WHEN o.test_clock THEN o.clock_at ELSE GREATEST(o.clock_at, :now::timestamptz) END)
     OR EXISTS (SELECT 1
-                 FROM target_group AS g
-                WHERE g.organisation_id = o.organisation_id
-                  AND g.deactivated_version > o.settled_version)
+                 FROM definition AS d
+                WHERE d.organisation_id = o.organisation_id
+                  AND d.version > o.settled_version
+                  AND d.deactivated_at IS NOT NULL)
  ORDER BY o.organisation_id
 
 -- list_organisations

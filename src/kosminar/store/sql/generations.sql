@@ -30,19 +30,14 @@ SELECT pg_advisory_xact_lock(:key)
 
 -- raise_identities
 -- From now on ids are at least the floor, in every sequence whose numbers leave the house. Only upwards, and kept also
--- if the transaction fails. Groups have a floor of their own, 1,024 times lower: a group's id is to leave room for the
--- number of a period within 2^53.
+-- if the transaction fails. Definitions have a floor of their own, 256 times lower: with the number of a period their ids
+-- are to stay below 2^53.
 SELECT setval(s.name::regclass, s.floor, false)
   FROM (VALUES (pg_get_serial_sequence('organisation', 'organisation_id'), :floor::bigint),
                (pg_get_serial_sequence('access_group', 'access_group_id'), :floor),
                (pg_get_serial_sequence('api_user', 'api_user_id'), :floor),
                (pg_get_serial_sequence('oauth_client', 'oauth_client_id'), :floor),
-               (pg_get_serial_sequence('target_group', 'target_group_id'), :floor_of_groups::bigint),
-               (pg_get_serial_sequence('period', 'period_id'), :floor),
-               (pg_get_serial_sequence('target', 'target_id'), :floor),
-               (pg_get_serial_sequence('target_value', 'target_value_id'), :floor),
-               (pg_get_serial_sequence('level', 'level_id'), :floor),
-               (pg_get_serial_sequence('reward_definition', 'reward_definition_id'), :floor),
+               ('definition_id', :floor_of_definitions::bigint),
                (pg_get_serial_sequence('webhook_endpoint', 'webhook_endpoint_id'), :floor),
                ('generated_customer_id', :floor))
        AS s (name, floor)

@@ -1,138 +1,110 @@
 -- lock_definitions_exclusively
 -- Waits for the batches that hold the organisation's definitions still, and keeps new ones waiting until commit.
-SELECT pg_advisory_xact_lock(:key)
+SELECT pg_advisory_xact_lock(:key::bigint)
 
 -- fetch_clock_of_change
 -- Read after the lock, so that no batch is dated between this instant and the change.
 SELECT test_clock, clock_at
   FROM organisation
- WHERE organisation_id = :organisation_id
+ WHERE organisation_id = :organisation_id::bigint
    FOR NO KEY UPDATE
 
 -- advance_definitions
 -- The change's version; the clock never falls behind it, lest a wall set back date a command before the change.
 UPDATE organisation
    SET definitions_version = definitions_version + 1,
-       clock_at = :now
- WHERE organisation_id = :organisation_id
+       clock_at = :now::timestamptz
+ WHERE organisation_id = :organisation_id::bigint
 RETURNING definitions_version
 
 -- find_names
 -- Which of two names another programme of the organisation has, active or not.
 SELECT EXISTS (SELECT 1
-                 FROM target_group
-                WHERE organisation_id = :organisation_id
-                  AND name_key = :group_name_key) AS of_group,
+                 FROM name
+                WHERE organisation_id = :organisation_id::bigint
+                  AND kind = 'group'
+                  AND name_key = :group_name_key::text) AS of_group,
        EXISTS (SELECT 1
-                 FROM target
-                WHERE organisation_id = :organisation_id
-                  AND name_key = :target_name_key) AS of_target
+                 FROM name
+                WHERE organisation_id = :organisation_id::bigint
+                  AND kind = 'target'
+                  AND name_key = :target_name_key::text) AS of_target
 
--- insert_target_group
--- The programme itself; everything else of it refers to this row.
-INSERT INTO target_group (
-       organisation_id, name, name_key, description, tracking_type, target_evaluation_type, frequency_type, frequency,
-       recurring_cycles, preferred_till_id, zone, offset_days, track_from_enrolment, starts_at, ends_at,
-       created_by, created_at, updated_by, updated_at, created_version)
-VALUES (:organisation_id, :name, :name_key, :description, :tracking_type, 'FIXED_CALENDAR_WINDOW', :frequency_type,
-        :frequency, :recurring_cycles, :preferred_till_id, :zone, :offset_days, :track_from_enrolment, :starts_at,
-        :ends_at, :created_by, :now, :created_by, :now, :version)
+-- take_definition_ids
+-- Ids for a group, its targets, levels and rewards, from the one sequence; ascending.
+SELECT nextval('definition_id') AS id
+  FROM generate_series(1, :count::integer)
+ ORDER BY id
+
+-- insert_names
+-- Taken for ever: a deactivated programme keeps its names.
+INSERT INTO name (organisation_id, kind, name_key, target_group_id)
+SELECT :organisation_id::bigint, n.kind, n.name_key, :target_group_id::bigint
+  FROM unnest(:kinds::text[], :name_keys::text[]) AS n (kind, name_key)
+
+-- insert_due_instants
+-- So that the closer finds what falls due without reading documents.
+INSERT INTO due_instant (organisation_id, due_at)
+SELECT DISTINCT :organisation_id::bigint, d.due_at
+  FROM unnest(:due_ats::timestamptz[]) AS d (due_at)
+    ON CONFLICT (organisation_id, due_at) DO NOTHING
+
+-- insert_definition
+-- The first version of a group.
+INSERT INTO definition (organisation_id, target_group_id, version, document, changed_at, changed_by)
+VALUES (:organisation_id::bigint, :target_group_id::bigint, :version::integer, :document::jsonb, :now::timestamptz,
+        :created_by::text)
+
+-- deactivate_definition
+-- A version of its own with the same document; a second time changes nothing.
+INSERT INTO definition (organisation_id, target_group_id, version, document, deactivated_at, changed_at, changed_by)
+SELECT d.organisation_id, d.target_group_id, :version::integer, d.document, :now::timestamptz, :now::timestamptz,
+       :deactivated_by::text
+  FROM (SELECT *
+          FROM definition
+         WHERE organisation_id = :organisation_id::bigint
+           AND target_group_id = :target_group_id::bigint
+         ORDER BY version DESC
+         LIMIT 1) AS d
+ WHERE d.deactivated_at IS NULL
 RETURNING target_group_id
 
--- insert_periods
--- In their order, numbered from 1.
-INSERT INTO period (
-       organisation_id, target_group_id, number, name, name_key, description, starts_at, ends_at, due_at)
-SELECT :organisation_id::bigint, :target_group_id::bigint, p.number, p.name, p.name_key, p.description,
-       p.starts_at, p.ends_at, p.due_at
-  FROM unnest(:names::text[], :name_keys::text[], :descriptions::text[],
-              :starts_ats::timestamptz[], :ends_ats::timestamptz[], :due_ats::timestamptz[])
-       WITH ORDINALITY AS p (name, name_key, description, starts_at, ends_at, due_at, number)
- ORDER BY p.number
-RETURNING period_id, number
+-- fetch_edition
+-- The version of an organisation's definitions, and the generation in which it was given.
+SELECT definitions_version, (SELECT max(generation) FROM generation) AS generation
+  FROM organisation
+ WHERE organisation_id = :organisation_id::bigint
 
--- insert_target
--- The one target that a milestone or a streak has.
-INSERT INTO target (
-       organisation_id, target_group_id, name, name_key, description, target_entity, target_type, event_name,
-       attribute_name, enrolment_method, expression_json)
-VALUES (:organisation_id, :target_group_id, :name, :name_key, :description, :target_entity, :target_type, :event_name,
-        :attribute_name, :enrolment_method, :expression_json)
-RETURNING target_id
+-- list_names
+-- What an organisation's groups and targets are called, as the audit compares it.
+SELECT kind, name_key, target_group_id
+  FROM name
+ WHERE organisation_id = :organisation_id::bigint
 
--- insert_target_values
--- What must be reached, one value for each period.
-INSERT INTO target_value (organisation_id, target_id, period_id, value)
-SELECT :organisation_id::bigint, :target_id::bigint, v.period_id, v.value
-  FROM unnest(:period_ids::bigint[], :target_values::numeric[]) WITH ORDINALITY AS v (period_id, value, number)
- ORDER BY v.number
+-- list_due_instants
+-- When periods of an organisation fall due, as the audit compares it.
+SELECT due_at
+  FROM due_instant
+ WHERE organisation_id = :organisation_id::bigint
 
--- insert_levels
--- In their order, numbered from 1.
-INSERT INTO level (organisation_id, target_group_id, number, name, name_key, count)
-SELECT :organisation_id::bigint, :target_group_id::bigint, l.number, l.name, l.name_key, l.count
-  FROM unnest(:names::text[], :name_keys::text[], :counts::integer[])
-       WITH ORDINALITY AS l (name, name_key, count, number)
- ORDER BY l.number
-RETURNING level_id, number
+-- list_versions
+-- Every version of an organisation's groups, for the audit.
+SELECT target_group_id, version, document, deactivated_at
+  FROM definition
+ WHERE organisation_id = :organisation_id::bigint
+ ORDER BY target_group_id, version
 
--- insert_reward_definitions
--- In the order in which they were written, first the target's, then the levels'.
-INSERT INTO reward_definition (organisation_id, target_id, level_id, kind, points, text, allocation)
-SELECT :organisation_id::bigint, :target_id::bigint, r.level_id, r.kind, r.points, r.text, r.allocation
-  FROM unnest(:level_ids::bigint[], :kinds::text[], :points::numeric[], :texts::text[], :allocations::text[])
-       WITH ORDINALITY AS r (level_id, kind, points, text, allocation, ordinal)
- ORDER BY r.ordinal
-
--- list_target_groups
--- One of the organisation's programmes, or all of them.
-SELECT g.target_group_id, g.name, g.description, g.tracking_type, g.frequency_type, g.frequency, g.recurring_cycles,
-       g.preferred_till_id, g.zone, g.offset_days, g.track_from_enrolment, g.starts_at, g.ends_at,
-       g.created_by, g.created_at, g.updated_by, g.updated_at,
-       g.created_version, g.deactivated_at, g.deactivated_version,
-       t.target_id, t.name AS target_name, t.description AS target_description, t.target_entity, t.target_type,
-       t.event_name, t.attribute_name, t.enrolment_method, t.expression_json
-  FROM target_group AS g
-  JOIN target AS t ON t.organisation_id = g.organisation_id AND t.target_group_id = g.target_group_id
- WHERE g.organisation_id = :organisation_id
-   AND (:target_group_id::bigint IS NULL OR g.target_group_id = :target_group_id)
- ORDER BY g.target_group_id
-
--- list_periods
--- The periods of those programmes, each with its target value.
-SELECT p.target_group_id, p.period_id, p.number, p.name, p.description, p.starts_at, p.ends_at, p.due_at,
-       v.target_value_id, v.value
-  FROM period AS p
-  JOIN target_value AS v ON v.organisation_id = p.organisation_id AND v.period_id = p.period_id
- WHERE p.organisation_id = :organisation_id
-   AND (:target_group_id::bigint IS NULL OR p.target_group_id = :target_group_id)
- ORDER BY p.target_group_id, p.number
-
--- list_levels
--- The levels of those programmes.
-SELECT l.target_group_id, l.level_id, l.number, l.name, l.count
-  FROM level AS l
- WHERE l.organisation_id = :organisation_id
-   AND (:target_group_id::bigint IS NULL OR l.target_group_id = :target_group_id)
- ORDER BY l.target_group_id, l.number
-
--- list_reward_definitions
--- What the targets and levels of those programmes give, in the order in which it was written.
-SELECT t.target_group_id, r.reward_definition_id, r.level_id, r.kind, r.points, r.text, r.allocation
-  FROM reward_definition AS r
-  JOIN target AS t ON t.organisation_id = r.organisation_id AND t.target_id = r.target_id
- WHERE r.organisation_id = :organisation_id
-   AND (:target_group_id::bigint IS NULL OR t.target_group_id = :target_group_id)
- ORDER BY r.reward_definition_id
-
--- deactivate_target_group
--- Nothing of it is deleted; a second time changes nothing.
-UPDATE target_group
-   SET deactivated_at = :now,
-       deactivated_version = :version,
-       updated_by = :deactivated_by,
-       updated_at = :now
- WHERE organisation_id = :organisation_id
-   AND target_group_id = :target_group_id
-   AND deactivated_version IS NULL
-RETURNING target_group_id
+-- list_definitions
+-- One of the organisation's groups, or all of them, as they stood at a version, or as they stand; and since when.
+SELECT DISTINCT ON (target_group_id)
+       target_group_id, version, document, deactivated_at, changed_at, changed_by,
+       first_value(version) OVER history AS created_version,
+       first_value(changed_at) OVER history AS created_at,
+       first_value(changed_by) OVER history AS created_by,
+       min(version) FILTER (WHERE deactivated_at IS NOT NULL) OVER history AS deactivated_version
+  FROM definition
+ WHERE organisation_id = :organisation_id::bigint
+   AND (:target_group_id::bigint IS NULL OR target_group_id = :target_group_id::bigint)
+   AND (:version::integer IS NULL OR version <= :version::integer)
+WINDOW history AS (PARTITION BY target_group_id ORDER BY version)
+ ORDER BY target_group_id, version DESC

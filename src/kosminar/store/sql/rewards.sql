@@ -18,12 +18,8 @@ RETURNING customer_id
 -- list_rewards
 -- One customer's rewards in the order of their keys, a page after a key.
 SELECT r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id, r.kind, r.points, r.text, r.allocation,
-       r.state, r.reason, r.earned_at, r.sequence, r.handed_over, t.target_group_id, p.name AS period_name
+       r.state, r.reason, r.earned_at, r.sequence, r.handed_over
   FROM reward AS r
-  JOIN target AS t
-    ON t.target_id = r.target_id
-  LEFT JOIN period AS p
-    ON p.period_id = r.period_id
  WHERE r.bucket = :bucket AND r.organisation_id = :organisation_id AND r.customer_id = :customer_id
    AND (r.target_id, r.period_id, r.level_id, r.run, r.reward_definition_id)
        > (:after_target, :after_period, :after_level, :after_run, :after_definition)
