@@ -169,11 +169,21 @@ def every_field(of: type[msgspec.Struct] = Document) -> Iterator[str]:
     """The names of all fields, found by walking the declared types."""
     for field in msgspec.structs.fields(of):
         yield field.name
-        for part in msgspec.inspect.multi_type_info([field.type]):
-            while isinstance(part, msgspec.inspect.VarTupleType | msgspec.inspect.Metadata):
-                part = part.item_type if isinstance(part, msgspec.inspect.VarTupleType) else part.type
-            if isinstance(part, msgspec.inspect.StructType):
-                yield from every_field(part.cls)
+        part = struct_within(msgspec.inspect.type_info(field.type))
+        if part is not None:
+            yield from every_field(part)
+
+
+def struct_within(info: msgspec.inspect.Type) -> type[msgspec.Struct] | None:
+    match info:
+        case msgspec.inspect.StructType():
+            return info.cls
+        case msgspec.inspect.VarTupleType():
+            return struct_within(info.item_type)
+        case msgspec.inspect.Metadata():
+            return struct_within(info.type)
+        case _:
+            return None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"name": 1}', "\ufeff{}"])

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,10 @@ import pytest_asyncio
 from tests.conftest import MIGRATED_AT
 from tests.store.running import kosminar
 
+from kosminar.core.period import numbered_id
 from kosminar.engine import doctor
 from kosminar.store import generations
+from kosminar.store.definitions import ID_LIMIT
 from kosminar.store.generations import ClockBehind, Comparison, Generation, Home
 from kosminar.store.migration import migrate
 
@@ -178,25 +181,52 @@ async def test_every_identity_of_the_catalogue_jumps(connection: asyncpg.Connect
     await generations.begin(connection, now=NOW)
     given = {name: await connection.fetchval("SELECT nextval($1::text::regclass)", name) for name in sequences}
 
-    assert sequences - owned.keys() == {"public.generated_customer_id"}
-    assert {name for name, number in given.items() if number != NUMBER} == {
-        "public.target_group_target_group_id_seq",
-    }
-    # 1,024 times lower, so that a group's id with a period's number fits in 2^53.
-    assert given["public.target_group_target_group_id_seq"] == NUMBER >> 10
+    assert sequences - owned.keys() == {"public.generated_customer_id", "public.definition_id"}
+    assert {name for name, number in given.items() if number != NUMBER} == {"public.definition_id"}
+    # 256 times lower, so that a group's id with a period's number fits in 2^53.
+    assert given["public.definition_id"] == NUMBER >> 8
     assert NUMBER < 2**53
-    assert NUMBER >> 10 < 2**41
+
+
+@pytest.mark.asyncio
+async def test_of_ten_thousand_generations_each_has_room_for_definitions_below_2_to_the_43(
+    connection: asyncpg.Connection,
+) -> None:
+    """Spread over the 71 years for which there is room; the years are the bound, and not how many there are."""
+    seventy_one_years = timedelta(days=25_915)
+    numbers = [(n + 1) * seventy_one_years // 10_000 // timedelta(microseconds=1) for n in range(10_000)]
+    floors = [generations.floor_of_definitions(number) for number in numbers]
+
+    assert numbered_id(floors[-1], 1_000) < 2**53
+    assert (
+        floors[-1]
+        < ID_LIMIT
+        == 1 + await connection.fetchval("SELECT max_value FROM pg_sequences WHERE sequencename = 'definition_id'")
+    )
+    # From one generation to the next, three and a half thousand a second for two days and a half.
+    assert min(later - earlier for earlier, later in pairwise(floors)) > 3_500 * 86_400 * 2.5
+
+
+@pytest.mark.asyncio
+async def test_the_sequence_of_definitions_ends_before_its_ids_outgrow_javascript(
+    connection: asyncpg.Connection,
+) -> None:
+    await connection.execute("SELECT setval('definition_id', $1)", ID_LIMIT - 2)
+
+    assert await connection.fetchval("SELECT nextval('definition_id')") == ID_LIMIT - 1
+    with pytest.raises(asyncpg.SequenceGeneratorLimitExceededError):
+        await connection.fetchval("SELECT nextval('definition_id')")
 
 
 @pytest.mark.asyncio
 async def test_ids_that_are_higher_already_stay_so_and_those_one_lower_jump(connection: asyncpg.Connection) -> None:
     await connection.execute("SELECT setval('generated_customer_id', $1)", NUMBER)
-    await connection.execute("SELECT setval('target_target_id_seq', $1)", NUMBER - 1)
+    await connection.execute("SELECT setval('definition_id', $1)", (NUMBER >> 8) - 1)
 
     await generations.begin(connection, now=NOW)
 
     assert await connection.fetchval("SELECT nextval('generated_customer_id')") == NUMBER + 1
-    assert await connection.fetchval("SELECT nextval('target_target_id_seq')") == NUMBER
+    assert await connection.fetchval("SELECT nextval('definition_id')") == NUMBER >> 8
 
 
 @pytest.mark.asyncio
@@ -205,10 +235,10 @@ async def test_ids_have_jumped_when_the_generation_is_seen(database_url: str, co
     async with connection.transaction():
         await generations.begin(connection, now=NOW)
         seen_meanwhile = await numbers(other)
-        given_meanwhile = await other.fetchval("SELECT nextval('target_target_id_seq')")
+        given_meanwhile = await other.fetchval("SELECT nextval('definition_id')")
 
     assert seen_meanwhile == [0]
-    assert given_meanwhile == NUMBER
+    assert given_meanwhile == NUMBER >> 8
     await other.close()
 
 

@@ -25,7 +25,7 @@ from kosminar.core.programme import EnrolmentMethod
 from kosminar.core.reward import Allocation, RewardKind
 from kosminar.engine.clients import create_organisation
 from kosminar.store import organisations, programmes
-from kosminar.store.programmes import Change, TakenNames, definitions_key
+from kosminar.store.programmes import Change, DefinitionDamaged, TakenNames, definitions_key
 from kosminar.store.queries import Connection
 
 NOW = datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
@@ -268,6 +268,86 @@ async def test_many_programmes_are_read_whole(connection: asyncpg.Connection) ->
         (n, n, n) for n in range(1, 6)
     ]
     assert [p.created_version for p in found] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.asyncio
+async def test_a_programme_at_a_version_is_the_document_at_that_version(connection: asyncpg.Connection) -> None:
+    acme = await organisation(connection)
+    milestone = await create(connection, acme, MILESTONE)
+    await create(connection, acme, STREAK)
+    await deactivate(connection, acme, milestone, wall=NOW + timedelta(days=1))
+    newest = await programmes.fetch_all(connection, acme)
+
+    for version in range(5):
+        found = await programmes.fetch_all(connection, acme, version=version)
+        assert list(found) == [seen for each in newest if (seen := each.as_of(version)) is not None]
+    assert await connection.fetchval("SELECT count(*) FROM definition WHERE target_group_id = $1", milestone) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_version_never_changes_when_a_later_one_comes(connection: asyncpg.Connection) -> None:
+    acme = await organisation(connection)
+    milestone = await create(connection, acme, MILESTONE)
+    rows = await connection.fetch("SELECT * FROM definition")
+
+    await deactivate(connection, acme, milestone, wall=NOW + timedelta(days=1))
+
+    assert await connection.fetch("SELECT * FROM definition WHERE version = 1") == rows
+
+
+@pytest.mark.asyncio
+async def test_ids_come_from_one_sequence_and_name_one_thing_each(connection: asyncpg.Connection) -> None:
+    given = []
+    for name in ("Acme", "Globex"):
+        one = await organisation(connection, name)
+        for definition in (MILESTONE, STREAK):
+            target_group_id = await create(connection, one, definition)
+            programme = (await stored(connection, one, target_group_id)).programme
+            givers = (*programme.targets, *programme.levels)
+            given += [target_group_id, programme.targets[0].target_id, *(level.level_id for level in programme.levels)]
+            given += [reward.reward_definition_id for giver in givers for reward in giver.rewards]
+            periods = [programme.period_id(period.number) for period in programme.periods]
+            assert periods == [target_group_id * 1024 + n for n in range(1, len(periods) + 1)]
+
+    assert sorted(given) == list(range(1, len(given) + 1))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("part", ["group", "target"])
+async def test_the_database_refuses_a_name_twice_in_an_organisation_and_takes_it_in_another(
+    connection: asyncpg.Connection, part: str
+) -> None:
+    """Whatever was asked before: the table of names is the last word."""
+    acme, globex = await organisation(connection), await organisation(connection, "Globex")
+    target = replace(STREAK.target, name=MILESTONE.target.name.upper())
+    again = replace(STREAK, name="SPRING") if part == "group" else replace(STREAK, target=target)
+    await create(connection, acme, replace(MILESTONE, name="Spring"))
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await create(connection, acme, again)
+
+    await create(connection, globex, again)
+
+
+@pytest.mark.asyncio
+async def test_a_damaged_document_is_refused_by_name_and_hurts_no_other_organisation(
+    connection: asyncpg.Connection,
+) -> None:
+    acme, globex = await organisation(connection), await organisation(connection, "Globex")
+    damaged, whole = await create(connection, acme, MILESTONE), await create(connection, globex, MILESTONE)
+    await connection.execute(
+        "UPDATE definition SET document = jsonb_set(document, '{window,offset_days}', '367') WHERE organisation_id = $1",
+        acme,
+    )
+
+    with pytest.raises(DefinitionDamaged) as refused:
+        await programmes.fetch_all(connection, acme)
+
+    said = str(refused.value)
+    assert said.startswith(f"The definition of target group {damaged} of organisation {acme}, version 1, is damaged: ")
+    assert "`$.window.offset_days`" in said
+    assert said.endswith("from a back-up.")
+    assert (await stored(connection, globex, whole)).definition == with_values_spread(MILESTONE)
 
 
 async def _somebody_waits(connection: Connection) -> bool:

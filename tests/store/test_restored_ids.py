@@ -122,6 +122,8 @@ def ids_of(group: dict[str, Any]) -> set[tuple[str, int]]:
     """Every id that the creation of a group gave."""
     found = {("group", group["id"])}
     found |= {("target", target["id"]) for target in group["targets"]}
+    found |= {("reward", reward["id"]) for target in group["targets"] for reward in target["rewards"]}
+    found |= {("value", value["id"]) for target in group["targets"] for value in target["defaultValues"]}
     return found | {("period", period["id"]) for period in group["periods"]}
 
 
@@ -161,7 +163,7 @@ def test_every_restore_begins_a_generation_of_its_own_and_opening_the_copy_begin
 def test_ids_stay_whole_numbers_of_javascript_and_a_group_leaves_room_for_its_periods(story: Story) -> None:
     given = {
         kind: max(number for group in story.groups.values() for k, number in ids_of(group) if k == kind)
-        for kind in ("group", "target", "period")
+        for kind in ("group", "target", "period", "reward", "value")
     }
 
     assert given["group"] < 2**41

@@ -94,6 +94,7 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
             *_of_order(telling, replay, definitions, stored),
             *_of_customer(telling, replay, state, stored),
             *_of_content(telling, stored),
+            *_of_unknown_targets(telling, definitions, stored),
             *_of_rows(telling, replay.rows(state, stored.rows), stored.rows),
             *_of_facts(telling, replay.facts, stored.facts),
             *of_notifications(telling, state, stored.notifications, replay.account.ledger),
@@ -375,6 +376,21 @@ def _of_content(telling: Telling, stored: Stored) -> Iterator[Difference]:
             expected_at = {"occurred_at": one.at, "or earlier": True}
             found_at = {"occurred_at": one.activity.occurred_at}
             yield telling.of(f"activity {one.activity.activity_id!r}", expected_at, found_at)
+
+
+def _of_unknown_targets(telling: Telling, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
+    """What names a target that there was not, and may have done nothing that would show it."""
+    foreign = "of a target that the organisation does not have"
+    for one in stored.accepted:
+        if isinstance(one, AcceptedCommand):
+            target_id = one.command.target_id
+            if definitions.of_target(target_id, one.definitions_version) is None:
+                found = {"target_id": target_id, "definitions_version": one.definitions_version}
+                yield telling.of(f"command {one.sequence}, {foreign}", None, found, target_id=target_id)
+    for notification in stored.notifications:
+        if notification.target_id not in definitions.by_target:
+            what = f"notification {notification.number} ({notification.name}), {foreign}"
+            yield telling.of(what, None, {"target_id": notification.target_id}, target_id=notification.target_id)
 
 
 def _of_rows(
