@@ -55,7 +55,7 @@ async def test_one_name_goes_to_one_of_many_programmes(acme: Brand) -> None:
 
     refused = [response.json()["errors"][0]["code"] for response in responses if not response.is_success]
     assert refused == [310069] * (len(responses) - 1)
-    assert await count(acme, "target_group") == 1
+    assert await count(acme, "definition") == 1
 
 
 async def test_one_customers_first_activities_at_once_enrol_once_and_all_count(acme: Brand) -> None:

@@ -89,15 +89,18 @@ async def _missing(connection: Connection) -> list[Migration]:
     """What is to be applied; raises MigrationRefused where what was applied is not this version's."""
     applied = {row["number"]: row for row in await _list_applied(connection)}
     known = {migration.number: migration for migration in all_migrations()}
+    # Another content first: of a database whose first tables have another shape, it does not matter how many followed.
+    for number, row in applied.items():
+        if number in known and row["checksum"] != known[number].checksum:
+            raise MigrationRefused(
+                f"This database was made by an unreleased Kosminar, whose migration {row['name']} made tables of another "
+                "shape than this one needs. Only databases of releases are carried on; nothing in this one was changed. "
+                "Run it with the commit that made it; or begin with an empty one (another --data-dir, or another "
+                "KOSMINAR_DATABASE_URL) and import what you have."
+            )
     for number, row in applied.items():
         if number not in known:
             raise MigrationRefused(f"The database has migration {row['name']}, newer than this Kosminar: upgrade it.")
-        if row["checksum"] != known[number].checksum:
-            raise MigrationRefused(
-                f"This database was made by an unreleased Kosminar, whose migration {row['name']} had another content "
-                "than this one has. Only databases of releases are carried on. Run it with the commit that made it; or "
-                "begin with an empty one (--data-dir, or KOSMINAR_DATABASE_URL) and import what you have."
-            )
     return [migration for number, migration in known.items() if number not in applied]
 
 
