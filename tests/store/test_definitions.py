@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import count
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count, pairwise
 from typing import Any
 
 import msgspec
 import pytest
+from tests.definitions import month
 from tests.store.test_programmes import MILESTONE, STREAK
 
-from kosminar.core.definition import Definition
+from kosminar.core.definition import DefinedPeriod, Definition
+from kosminar.core.period import Span
 from kosminar.store.definitions import ID_LIMIT, Document, decode, definition_of, document_of, encode, id_count
 
 Edit = Callable[[dict[str, Any]], None]
@@ -41,6 +45,17 @@ def test_what_is_written_is_read_again(definition: Definition) -> None:
 
     assert decode(encode(document)) == document
     assert document_of(definition_of(document), count(1)) == document
+
+
+def test_a_definition_of_a_thousand_periods_stays_below_150_kilobytes() -> None:
+    days = [month(1) + timedelta(days=n) for n in range(1_001)]
+    periods = tuple(
+        DefinedPeriod(Span(f"Cycle_{n}", *bounds), None) for n, bounds in enumerate(pairwise(days), start=1)
+    )
+    target = replace(STREAK.target, values=(1_000,))
+    definition = replace(STREAK, periods=periods, starts_at=days[0], ends_at=days[-1], target=target)
+
+    assert len(encode(document_of(definition, count(1)))) < 150_000
 
 
 @pytest.mark.parametrize("definition", [MILESTONE, STREAK], ids=["milestone", "streak"])
