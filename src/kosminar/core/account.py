@@ -15,7 +15,7 @@ from kosminar.core.decide import Decision, Enrol, Judgement, UnEnrol, decide, se
 from kosminar.core.fact import Fact, RewardEarned, RewardForfeited
 from kosminar.core.ledger import Report, Reward, RewardGivenTwice, key_of, reported, reward_of
 from kosminar.core.programme import Programme
-from kosminar.core.reward import RewardKey, RewardState
+from kosminar.core.reward import Allocation, RewardKey, RewardState
 from kosminar.core.standing import Standing
 
 # What takes a number of a customer's order; None is time, which brings a period's end.
@@ -24,11 +24,22 @@ Cause: TypeAlias = Activity | Enrol | UnEnrol | Report | None
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one group made of it: the standing before, and the facts."""
+    """What one group made of it: the standing before, the facts, and the standing after them."""
 
     programme: Programme
     before: Standing
     facts: tuple[Fact, ...]
+    after: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class MovedReward:
+    """A reward as it is now, and the state that it was in; None where it is given for the first time."""
+
+    programme: Programme
+    before: RewardState | None
+    reward: Reward
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class Entry:
     cause: Cause
     changes: tuple[Change, ...]
     judgements: tuple[Judgement, ...] = ()
+    rewards: tuple[MovedReward, ...] = ()
 
     @property
     def moves_standings(self) -> bool:
@@ -107,27 +119,36 @@ class Account:
             return None
         moved, fact = reported(programme, reward, report, self.at)
         self.ledger[report.key] = self.reported[report.key] = moved
-        return self._enter(report, [(programme, Decision(self.standing(programme), (fact,)))])
+        moves = (MovedReward(programme, reward.state, moved, self.at),)
+        return self._enter(report, [(programme, Decision(self.standing(programme), (fact,)))], moved=moves)
 
     def _decide(self, programme: Programme, command: Activity | Enrol | UnEnrol) -> Decision:
         return decide(programme, self.standing(programme), command, self.at)
 
     def _enter(
-        self, cause: Cause, decided: Iterable[tuple[Programme, Decision]], judgements: tuple[Judgement, ...] = ()
+        self,
+        cause: Cause,
+        decided: Iterable[tuple[Programme, Decision]],
+        judgements: tuple[Judgement, ...] = (),
+        *,
+        moved: tuple[MovedReward, ...] = (),
     ) -> Entry:
         """Take the next number; the standings and the ledger become what was decided."""
         self.number += 1
         changes = []
+        rewards = list(moved)
         for programme, decision in decided:
             if not decision.facts:
                 continue
-            changes.append(Change(programme, self.standing(programme), decision.facts))
+            change = Change(programme, self.standing(programme), decision.facts, decision.standing)
+            changes.append(change)
             self.standings[programme.target_group_id] = decision.standing
-            self._give(programme, decision.facts)
-        return Entry(self.number, self.at, cause, tuple(changes), judgements)
+            rewards += self._given(change)
+        return Entry(self.number, self.at, cause, tuple(changes), judgements, tuple(rewards))
 
-    def _give(self, programme: Programme, facts: Iterable[Fact]) -> None:
-        for fact in facts:
+    def _given(self, change: Change) -> Iterator[MovedReward]:
+        programme = change.programme
+        for fact in change.facts:
             if not isinstance(fact, RewardEarned | RewardForfeited):
                 continue
             handed_over = self.handed_over(key_of(fact, programme))
@@ -136,3 +157,17 @@ class Account:
             if earlier is not None and earlier.state is not RewardState.FORFEITED:
                 raise RewardGivenTwice("two facts of one batch would give the same reward")
             self.ledger[reward.key] = self.given[reward.key] = reward
+            before = RewardState.FORFEITED if _was_forfeited(change, fact, reward) else None
+            yield MovedReward(programme, before, reward, fact.at)
+
+
+def _was_forfeited(change: Change, fact: RewardEarned | RewardForfeited, reward: Reward) -> bool:
+    """A period-end reward that was forfeited may be given after all, or forfeited again (rules 9, 28).
+
+    The standing says so, because the ledger holds only what was loaded.
+    """
+    if reward.allocation is not Allocation.PERIOD_END or fact.period_number is None:
+        return False
+    part = change.before.targets[change.programme.index_of(fact.target_id)]
+    progress = part.find_progress(fact.period_number, fact.run)
+    return progress is not None and progress.forfeited
