@@ -165,6 +165,7 @@ def wall() -> Wall:
 async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncIterator[House]:
     # Imported here, so that the tests of the core load no web framework.
     from kosminar.engine.closer import Closer
+    from kosminar.engine.counter_adder import CounterAdder
     from kosminar.engine.courier import Courier
     from kosminar.engine.house import House
     from kosminar.engine.housekeeper import Housekeeper
@@ -191,6 +192,7 @@ async def house(database_url: str, pool: asyncpg.Pool, wall: Wall) -> AsyncItera
             closer=Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=2, meters=writer.meters), wall=wall),
             courier=Courier(pool, writer, sender, wall=wall, random=Random(1).random, worker_name="test"),
             housekeeper=Housekeeper(pool, wall=wall),
+            counter_adder=CounterAdder(pool),
             zones=Zones(pool),
             wall=wall,
             meters=writer.meters,

@@ -172,7 +172,7 @@ async def serve(
         )
         server = _Server(config, house, partial(ready, house))
         with server.heeding_signals():
-            workers = (house.closer, house.courier, house.housekeeper)
+            workers = (house.closer, house.courier, house.housekeeper, house.counter_adder)
             working = [asyncio.create_task(worker.run()) for worker in workers]
             try:
                 await server.serve(sockets=[listener])

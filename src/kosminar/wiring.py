@@ -19,6 +19,7 @@ from typing import Final
 import asyncpg
 
 from kosminar.engine.closer import Closer
+from kosminar.engine.counter_adder import CounterAdder
 from kosminar.engine.courier import Courier
 from kosminar.engine.house import House
 from kosminar.engine.housekeeper import Housekeeper
@@ -133,6 +134,7 @@ async def open_house(
                 ),
                 courier=courier,
                 housekeeper=Housekeeper(pool, wall=wall),
+                counter_adder=CounterAdder(pool),
                 zones=Zones(pool),
                 wall=wall,
                 meters=meters,

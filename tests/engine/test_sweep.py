@@ -33,7 +33,7 @@ from kosminar.engine.house import House
 from kosminar.engine.registration import register
 from kosminar.engine.sweep import Sweeper
 from kosminar.engine.writer import BATCH_SIZE_MAX, NotSaved
-from kosminar.store import clocks, programmes, webhook_endpoints
+from kosminar.store import clocks, counters, programmes, webhook_endpoints
 from kosminar.store.period_ends import PeriodEnd
 
 pytestmark = pytest.mark.asyncio
@@ -199,7 +199,9 @@ async def rows_of(pool: asyncpg.Pool, brand: Brand, ids: Sequence[int]) -> dict[
             f"{UNFOLDED} SELECT {column} FROM {table} WHERE organisation_id = $1 ORDER BY 1", brand.organisation_id
         )
         words[column] = {row[0]: f"{table} {place}" for place, row in enumerate(known)}
-    return {
+    async with pool.acquire() as connection:
+        counted = await counters.list_all(connection, brand.organisation_id)
+    rows = {
         table: sorted(
             repr(
                 {
@@ -212,6 +214,8 @@ async def rows_of(pool: asyncpg.Pool, brand: Brand, ids: Sequence[int]) -> dict[
         )
         for table in TABLES
     }
+    groups = words["target_group_id"]
+    return {**rows, "counters": sorted(f"{groups[key[1]]}, {key[2:]}: {counts}" for key, counts in counted.items())}
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -60,7 +60,7 @@ def main() -> None:
 def warm_up() -> None:
     """An application for nobody, so that what can be remembered of building one is remembered by all children."""
     nothing: Any = None
-    parts = ("pool", "writer", "closer", "courier", "housekeeper", "zones", "wall")
+    parts = ("pool", "writer", "closer", "courier", "housekeeper", "counter_adder", "zones", "wall")
     app.build_app(House(settings=Settings.read({}), **dict.fromkeys(parts, nothing)))
 
 

@@ -48,6 +48,7 @@ SYSTEM_SCOPE = {
     "find_oldest_due_queue": "The metrics tell of the house, and of no organisation.",
     "list_endpoints_due": "The courier looks round everywhere.",
     "list_removed_endpoints": "The housekeeper looks round everywhere.",
+    "take_counter_changes": "One job adds the changes of every organisation.",
     "purge_idempotency_keys": "Old keys of every organisation are forgotten.",
     "ping": "Reads no table.",
     "fetch_server_facts": "Reads no table of ours.",

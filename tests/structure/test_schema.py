@@ -13,6 +13,7 @@ OF_THE_HOUSE = {
     "migration": "What was applied to the schema.",
     "generation": "Whether the database is a copy concerns the whole house.",
     "signing_key": "One key signs every organisation's tokens.",
+    "place": "The buckets, and nothing else.",
 }
 BUCKETED = {
     "customer",
@@ -30,7 +31,13 @@ BUCKETED = {
     "webhook_queue",
     "idempotency_key",
     "idempotency_result",
+    "counter_change",
+    "counter_total",
+    "place",
 }
+# Of a group, and of no customer; and the buckets themselves.
+OF_GROUPS = {"counter_change", "counter_total"}
+NOT_OF_CUSTOMERS = OF_GROUPS | {"place"}
 # An Idempotency-Key belongs to whoever calls; its bucket is the key's own.
 OF_CALLERS = {"idempotency_key", "idempotency_result"}
 
@@ -96,7 +103,7 @@ async def test_the_customer_keyed_tables_are_these_and_their_bucket_is_never_unk
     assert {name for name, its in columns.items() if "bucket" in its} == BUCKETED
     assert [name for name in BUCKETED if columns[name]["bucket"]["nullable"]] == []
     # What speaks of one customer lives in that customer's bucket.
-    assert {name for name, its in columns.items() if "customer_id" in its} == BUCKETED - OF_CALLERS
+    assert {name for name, its in columns.items() if "customer_id" in its} == BUCKETED - OF_CALLERS - NOT_OF_CUSTOMERS
 
 
 async def test_a_customer_keyed_tables_key_starts_with_bucket_and_every_unique_index_contains_it(
@@ -104,8 +111,13 @@ async def test_a_customer_keyed_tables_key_starts_with_bucket_and_every_unique_i
 ) -> None:
     indexes = [row for row in await connection.fetch(UNIQUE_INDEXES) if row["table_name"] in BUCKETED]
 
-    keys = {row["table_name"]: row["columns"] for row in indexes if row["is_primary"]}
-    assert {name: key[:2] for name, key in keys.items()} == {name: ["bucket", "organisation_id"] for name in BUCKETED}
+    # A total of all days has no day, and a primary key takes no NULL.
+    keys = {
+        row["table_name"]: row["columns"] for row in indexes if row["is_primary"] or row["name"] == "counter_total_key"
+    }
+    assert keys.pop("place") == ["bucket"]
+    named = BUCKETED - {"place"}
+    assert {name: key[:2] for name, key in keys.items()} == {name: ["bucket", "organisation_id"] for name in named}
     assert [row["name"] for row in indexes if "bucket" not in row["columns"]] == []
 
 
@@ -149,7 +161,7 @@ async def test_every_customer_keyed_table_but_the_customer_hangs_on_the_customer
         hanging |= more
     # An identifier lives in the bucket of its own value, so that no key can reach its customer. A fact is only added
     # where its customer is locked (ADR-0027).
-    assert hanging == BUCKETED - {"customer_identifier", "fact"} - OF_CALLERS
+    assert hanging == BUCKETED - {"customer_identifier", "fact"} - OF_CALLERS - NOT_OF_CUSTOMERS
 
 
 async def test_instants_have_a_zone_and_no_column_is_a_binary_float(connection: asyncpg.Connection) -> None:

@@ -24,5 +24,10 @@ def bucket_of_key(organisation_id: int, key_hash: bytes) -> int:
     return _bucket(f"{organisation_id}/{key_hash.hex()}")
 
 
+def bucket_of_group(organisation_id: int, target_group_id: int) -> int:
+    """Where the totals of a group's counters live."""
+    return _bucket(f"{organisation_id}/group/{target_group_id}")
+
+
 def _bucket(key: str) -> int:
     return blake2b(key.encode(), digest_size=1).digest()[0]

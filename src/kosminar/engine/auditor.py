@@ -17,11 +17,13 @@ import asyncpg
 
 from kosminar.core.amount import ID_MAX
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer, bucket_of_identifier
+from kosminar.core.counter import Counters
 from kosminar.core.customer import Identifier, IdentifierType
 from kosminar.engine import audit_definitions
 from kosminar.engine.difference import Difference
-from kosminar.engine.recount import Accepted, Definitions, Stored, differences
-from kosminar.store import activities, clocks, commands, customers, facts, programmes, recount, rewards
+from kosminar.engine.recount import Accepted, Definitions, Stored, count, differences
+from kosminar.engine.recount_counters import counter_differences
+from kosminar.store import activities, clocks, commands, counters, customers, facts, programmes, recount, rewards
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
 from kosminar.store.standings import CustomerRange, Edition
@@ -69,6 +71,10 @@ class Scope:
             return range(BUCKET_COUNT)
         return (bucket_of_customer(self.organisation_id, self.customer_id),)
 
+    def counted(self) -> bool:
+        """Counters are of all customers of an organisation, or of none."""
+        return self.customer_id is None and self.since is None
+
     def wants(self, customer: CustomerRow) -> bool:
         return self.since is None or customer.changed_at >= self.since
 
@@ -86,6 +92,9 @@ async def audit(
     known = _Known()
     for bucket in scope.buckets():
         async for difference in _audit_bucket(pool, bucket, scope, known, progressed):
+            yield difference
+    if scope.counted():
+        async for difference in _audit_counters(pool, scope, known):
             yield difference
     if scope.organisation_id is not None and scope.customer_id is not None:
         for difference in await _audit_identifiers_of(pool, scope.organisation_id, scope.customer_id):
@@ -110,6 +119,35 @@ class _Range:
     bucket: int
     stored: list[Stored]
     owners: dict[Identifier, int]
+
+
+async def _audit_counters(pool: asyncpg.Pool, scope: Scope, known: "_Known") -> AsyncIterator[Difference]:
+    """Organisation by organisation, against a recount of all its customers, in one snapshot: counts move all the time."""
+    async with pool.acquire() as connection:
+        organisation_ids = await clocks.list_all(connection)
+    for organisation_id in organisation_ids:
+        if scope.organisation_id not in (None, organisation_id):
+            continue
+        recounted = Counters()
+        async with _snapshot(pool) as connection:
+            found = await counters.list_all(connection, organisation_id)
+            for bucket in range(BUCKET_COUNT):
+                async for read in _pages_of(connection, bucket, Scope(organisation_id), known):
+                    for stored in read.stored:
+                        count(read.definitions, stored, recounted)
+                        await asyncio.sleep(0)
+        for difference in counter_differences(recounted, found):
+            yield difference
+
+
+async def _pages_of(connection: Connection, bucket: int, scope: Scope, known: "_Known") -> AsyncIterator[_Range]:
+    bounds = scope.bounds()
+    while page := await recount.list_page(connection, bucket, bounds, limit=PAGE_SIZE):
+        passed = list(_few(page, scope))
+        read = await _read(connection, bucket, passed, known)
+        if isinstance(read, _Range):
+            yield read
+        bounds = bounds._replace(after=(passed[-1].organisation_id, passed[-1].customer_id))
 
 
 class _Known:

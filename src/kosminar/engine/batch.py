@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kosminar.core.account import Account, Entry
 from kosminar.core.activity import Activity
 from kosminar.core.clock import clock_now
+from kosminar.core.counter import Counters
 from kosminar.core.decide import Enrol, Verdict, covered_from
 from kosminar.core.errors import Code
 from kosminar.core.event import EventName, event_id, sealed
@@ -38,7 +39,7 @@ from kosminar.engine.change import (
     SettlementOutcome,
     Status,
 )
-from kosminar.store import activities, idempotency, notifications, rewards, saving, standings
+from kosminar.store import activities, counters, idempotency, notifications, rewards, saving, standings
 from kosminar.store.activities import AcceptedActivity
 from kosminar.store.commands import AcceptedCommand
 from kosminar.store.facts import RecordedFact, recorded
@@ -114,6 +115,7 @@ class _Batch:
     posted: list[Posted] = field(default_factory=list)
     results: list[tuple[IdempotencyKey, int, str]] = field(default_factory=list)
     stale: set[StandingKey] = field(default_factory=set)
+    counters: Counters = field(default_factory=Counters)
 
 
 # ---------------------------------------------------------------- lock
@@ -373,6 +375,7 @@ def _record(batch: _Batch, request: Request, entry: Entry, trigger: Trigger) -> 
     batch.customers[request.customer].changed = True
     facts = recorded(entry.facts(), sequence=entry.number)
     batch.facts += [(request.customer, fact) for fact in facts]
+    batch.counters.add(entry)
     subscribers = batch.catalogues[request.organisation_id].subscribers
     if subscribers:
         for change in entry.changes:
@@ -455,6 +458,8 @@ async def _save(connection: Connection, batch: _Batch) -> None:
             for reward in customer.account.reported.values()
         }
         await rewards.save_reports(connection, batch.reports, moved)
+    if numbered:
+        await counters.insert_changes(connection, batch.counters, bucket=min(numbered).bucket)
     if batch.posted:
         await notifications.insert(
             connection, batch.posted, due_at=batch.wall, expires_at=batch.wall + DELIVERED_WITHIN

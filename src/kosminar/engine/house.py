@@ -8,6 +8,7 @@ import asyncpg
 
 from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.closer import Closer
+from kosminar.engine.counter_adder import CounterAdder
 from kosminar.engine.courier import Courier
 from kosminar.engine.endpoints import Steps, Tests
 from kosminar.engine.housekeeper import Housekeeper
@@ -36,6 +37,7 @@ class House:
     closer: Closer
     courier: Courier
     housekeeper: Housekeeper
+    counter_adder: CounterAdder
     zones: Zones
     wall: Callable[[], datetime]
     meters: Meters = field(default_factory=Meters)

@@ -8,6 +8,7 @@ row that makes no sense is a difference, never an exception. Reads nothing itsel
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -16,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 from kosminar.core import number_set
 from kosminar.core.account import Account, Entry
 from kosminar.core.amount import decimal_of
+from kosminar.core.counter import Counters
 from kosminar.core.decide import settle
 from kosminar.core.event import EventName
 from kosminar.core.kind import milestone, streak
@@ -104,6 +106,13 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
         return [telling.of("recount", {"error": "none"}, {"error": f"{type(error).__name__}: {error}"})]
 
 
+def count(definitions: Definitions, stored: Stored, counters: Counters) -> None:
+    """Add what one customer's accepted commands and activities moved. What makes no sense moves nothing."""
+    # Whatever nonsense is stored, `differences` tells of it.
+    with suppress(Exception):
+        _Replay(definitions, stored, counters)
+
+
 # ---------------------------------------------------------------- what should be
 
 
@@ -119,8 +128,9 @@ class _Step(NamedTuple):
 class _Replay:
     """A customer's order, lived again."""
 
-    def __init__(self, definitions: Definitions, stored: Stored) -> None:
+    def __init__(self, definitions: Definitions, stored: Stored, counters: Counters | None = None) -> None:
         self.definitions = definitions
+        self._counters = counters
         # Who is to hand a reward over is told so in the transaction that earns it: the notification says that somebody
         # was, and not the ledger, which is what is recounted.
         self._handed_over = {
@@ -210,6 +220,8 @@ class _Replay:
         return self.account
 
     def _keep(self, entry: Entry, version: int | None) -> None:
+        if self._counters is not None:
+            self._counters.add(entry)
         if entry.moves_standings:
             for change in entry.changes:
                 self.versions[change.programme.target_group_id] = version

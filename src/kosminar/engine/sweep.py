@@ -1,6 +1,6 @@
 """The sweep: one period's end for many customers whose standings are alike, decided once and saved for all of them.
 
-The core decides (core/decide.py, `settle`), of one standing that stands for the others; SQL only says whose standings
+The core decides (core/account.py, `settle`), of one standing that stands for the others; SQL only says whose standings
 are alike, and writes for each the rows that the writer would have written. Whoever is not alike, or not surely, is left
 to the writer. The order of a batch is the order of this file: lock, decide, save. Reasons: ADR-0023.
 """
@@ -14,19 +14,21 @@ import asyncpg
 import structlog
 from msgspec.structs import replace
 
+from kosminar.core.account import Account, Entry
 from kosminar.core.clock import clock_now
-from kosminar.core.decide import settle
-from kosminar.core.fact import PeriodEnded, RewardEarned, RewardForfeited
+from kosminar.core.counter import Counters
+from kosminar.core.fact import PeriodEnded
 from kosminar.core.kind import milestone
-from kosminar.core.ledger import Reward, reward_of
+from kosminar.core.ledger import Reward
 from kosminar.core.period import Period
 from kosminar.core.programme import Target
+from kosminar.core.reward import RewardKey
 from kosminar.core.standing import MILESTONE_RUN, Method, Progress, Stretch, TargetStanding
 from kosminar.engine.batch import Wall
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.meters import Meters
 from kosminar.engine.writer import ATTEMPT_COUNT_MAX, BATCH_SIZE_MAX, INTERRUPTED, UNREACHABLE, NotSaved
-from kosminar.store import period_ends, standings
+from kosminar.store import counters, period_ends, standings
 from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.period_ends import Likeness, PeriodEnd
 from kosminar.store.programmes import definitions_key
@@ -138,6 +140,7 @@ class _Verdict:
     """Who is alike, and what becomes of each of them; the sequence numbers in it are yet to be filled in."""
 
     likeness: Likeness
+    entry: Entry
     facts: tuple[RecordedFact, ...]
     # Whether the fact of the same place tells each one's own value.
     tells_progress: tuple[bool, ...]
@@ -159,10 +162,12 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
     before = _one_of_the_alike(target, period)
     index = programme.index_of(end.target_id)
     parts = [*programme.untouched.targets[:index], before, *programme.untouched.targets[index + 1 :]]
-    settled, facts = settle(programme, programme.standing_of(tuple(parts)), now)
-    if not facts:
+    account = Account(0, now, handed_over=_nobody)
+    account.standings[programme.target_group_id] = programme.standing_of(tuple(parts))
+    entry = account.settle(programme)
+    if entry is None:
         return None
-    after = settled.targets[index]
+    after = account.standing(programme).targets[index]
     was, progress = before.progress_in(period), after.progress_in(period)
     # The statements that save it write these marks and nothing else of a standing.
     marked = replace(was, rewarded=progress.rewarded, forfeited=progress.forfeited, settled=progress.settled)
@@ -176,16 +181,18 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
             other_period_ids=tuple(programme.period_id(other.number) for other in ended if other is not period),
             now=now,
         ),
-        facts=recorded([(programme, fact) for fact in facts], sequence=0),
-        tells_progress=tuple(isinstance(fact, PeriodEnded) for fact in facts),
-        rewards=tuple(
-            reward_of(fact, programme, sequence=0, handed_over=False)
-            for fact in facts
-            if isinstance(fact, RewardEarned | RewardForfeited)
-        ),
+        entry=entry,
+        facts=recorded(entry.facts(), sequence=0),
+        tells_progress=tuple(isinstance(fact, PeriodEnded) for _, fact in entry.facts()),
+        rewards=tuple(moved.reward for moved in entry.rewards),
         progress=progress,
         awaits_end=milestone.awaits_end(target, progress),
     )
+
+
+def _nobody(_: RewardKey) -> bool:
+    """Where somebody hands rewards over, nothing is swept."""
+    return False
 
 
 def _one_of_the_alike(target: Target, period: Period) -> TargetStanding:
@@ -219,5 +226,8 @@ async def _save(connection: Connection, end: PeriodEnd, waiting: Sequence[int], 
         await period_ends.insert_facts(connection, end, alike, verdict.facts, tells_progress=verdict.tells_progress)
         if verdict.rewards:
             await period_ends.insert_rewards(connection, end, alike, verdict.rewards)
+        moved = Counters()
+        moved.add(verdict.entry, times=len(alike.customer_ids))
+        await counters.insert_changes(connection, moved, bucket=end.bucket)
         await period_ends.save_customers(connection, end, alike, now=verdict.likeness.now)
     return frozenset(alike.customer_ids)

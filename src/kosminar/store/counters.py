@@ -1,0 +1,84 @@
+"""Counters in the database: batches insert changes, one job adds them to totals, and readers take both.
+
+Nothing is updated by batches: each batch would wait for the one before to commit. Reasons: ADR-0043.
+"""
+
+from collections.abc import Iterable, Sequence
+from operator import add
+from typing import Final
+
+from kosminar.core.bucket import bucket_of_group
+from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts
+from kosminar.store.queries import Connection, load
+from kosminar.store.standings import EVERY_BUCKET
+
+QUERIES: Final = load("counters")
+
+# Beside the key of migration.py, below those of organisations.
+LOCK_KEY: Final = 7_238_410_563
+
+
+async def insert_changes(connection: Connection, counters: Counters, *, bucket: int) -> None:
+    """In the transaction of what moved them, under a bucket of its own."""
+    rows = list(counters.rows())
+    if not rows:
+        return
+    await QUERIES["insert_counter_changes"].run(
+        connection,
+        bucket=bucket,
+        organisation_ids=[key.organisation_id for key, _ in rows],
+        target_group_ids=[key.target_group_id for key, _ in rows],
+        period_numbers=[key.period_number for key, _ in rows],
+        days=[key.day for key, _ in rows],
+        total_buckets=[bucket_of_group(key.organisation_id, key.target_group_id) for key, _ in rows],
+        counts=[_array(counts) for _, counts in rows],
+    )
+
+
+async def add_changes(connection: Connection) -> int:
+    """Add the changes that are there to their totals and remove them, in the caller's transaction; how many they were.
+
+    0 also while another process adds them.
+    """
+    assert connection.is_in_transaction(), "outside a transaction changes could be removed and not added"
+    if not await QUERIES["try_lock_totals"].value(connection, key=LOCK_KEY):
+        return 0
+    taken = await QUERIES["take_counter_changes"].rows(connection, buckets=EVERY_BUCKET)
+    if not taken:
+        return 0
+    keys = {
+        "buckets": [row["total_bucket"] for row in taken],
+        "organisation_ids": [row["organisation_id"] for row in taken],
+        "target_group_ids": [row["target_group_id"] for row in taken],
+        "period_numbers": [row["period_number"] for row in taken],
+        "days": [row["day"] for row in taken],
+    }
+    totals = {row["place"] - 1: row["counts"] for row in await QUERIES["list_totals"].rows(connection, **keys)}
+    sums = [_sum(row["counts"], totals.get(place, ())) for place, row in enumerate(taken)]
+    await QUERIES["save_totals"].run(connection, **keys, counts=[_array(counts) for counts in sums])
+    return sum(row["change_count"] for row in taken if row["day"] is None)
+
+
+async def list_all(connection: Connection, organisation_id: int) -> dict[CounterKey, Counts]:
+    """Every row of counters of an organisation as readers see it, of days and of all days.
+
+    A row in another bucket than its group's is read by nobody.
+    """
+    sums: dict[CounterKey, Sequence[int]] = {}
+    rows = await QUERIES["list_counters"].rows(connection, organisation_id=organisation_id, buckets=EVERY_BUCKET)
+    for total_bucket, target_group_id, period_number, day, counts, waits in rows:
+        if total_bucket != bucket_of_group(organisation_id, target_group_id):
+            continue
+        for shown in {day, None} if waits else {day}:
+            key = CounterKey(organisation_id, target_group_id, period_number, shown)
+            sums[key] = _sum(counts, sums.get(key, ()))
+    return {key: Counts(counts) for key, counts in sums.items()}
+
+
+def _sum(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
+    return list(map(add, one, other or (0,) * SLOT_COUNT))
+
+
+def _array(counts: Iterable[int]) -> str:
+    """As PostgreSQL writes an array of numbers."""
+    return "{" + ",".join(map(str, counts)) + "}"

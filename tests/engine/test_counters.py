@@ -1,0 +1,245 @@
+"""Counters in the database: they equal a recount whatever became of them."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from tests.definitions import POINTS, POINTS_AT_PERIOD_END, month
+from tests.engine.brand import Brand, found, milestone, streak
+
+from kosminar.core.counter import WHOLE_GROUP, CounterKey, Slot
+from kosminar.core.reward import RewardKey, RewardState
+from kosminar.engine import counter_adder
+from kosminar.engine.auditor import Scope, audit
+from kosminar.engine.change import Request, RewardReport
+from kosminar.engine.counter_adder import MANY, CounterAdder, pause_after
+from kosminar.engine.house import House
+from kosminar.store import counters
+
+pytestmark = pytest.mark.asyncio
+
+DAY = timedelta(days=1)
+
+
+async def differences(pool: asyncpg.Pool, scope: Scope | None = None) -> list[str]:
+    found = audit(pool, progressed=lambda _: None, **({} if scope is None else {"scope": scope}))
+    return [str(difference) async for difference in found]
+
+
+async def lived(house: House, name: str = "acme") -> Brand:
+    """Three customers: one achieves both, one leaves, one is half way; January ends, and a reward is reported failed."""
+    brand = await found(
+        house.pool,
+        name,
+        [milestone("Spring", POINTS, POINTS_AT_PERIOD_END), streak("Chain", 1, 2)],
+        test_clock_at=month(1) + DAY,
+    )
+    await house.writer.submit(brand.enrol(one, group) for one in (1, 2, 3) for group in ("Spring", "Chain"))
+    await house.writer.submit(
+        [
+            brand.buy(1, "a", month(1) + DAY, "100"),
+            brand.buy(2, "b", month(1) + DAY, "100"),
+            brand.buy(3, "c", month(1) + DAY, "55"),
+            brand.un_enrol(2, "Spring"),
+        ]
+    )
+    await house.closer.advance(brand.organisation_id, month(2) + DAY)
+    await house.writer.submit_one(brand.buy(1, "d", month(2) + DAY, "30"))
+    key = await reward_key(house.pool, brand, customer_id=1)
+    await house.writer.submit_one(
+        Request(brand.organisation_id, 1, RewardReport(key, RewardState.FAILED, "out of stock", "test"))
+    )
+    return brand
+
+
+async def reward_key(pool: asyncpg.Pool, brand: Brand, *, customer_id: int) -> RewardKey:
+    row = await pool.fetchrow(
+        "SELECT target_id, period_id, level_id, run, reward_definition_id FROM reward"
+        " WHERE organisation_id = $1 AND customer_id = $2 AND state = 'issued' ORDER BY 1, 2, 3, 4, 5",
+        brand.organisation_id,
+        customer_id,
+    )
+    return RewardKey(*row)
+
+
+async def counted(house: House, brand: Brand):
+    async with house.pool.acquire() as connection:
+        return await counters.list_all(connection, brand.organisation_id)
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+async def test_what_customers_did_is_counted_by_group_period_and_day(house) -> None:
+    brand = await lived(house)
+    spring, chain = (brand.programmes[name].target_group_id for name in ("Spring", "Chain"))
+
+    rows = await counted(house, brand)
+
+    january = rows[CounterKey(brand.organisation_id, spring, 1, None)]
+    assert (january[Slot.ENROLLED], january[Slot.LEFT], january[Slot.ACHIEVED]) == (3, 1, 2)
+    assert [number for number in range(11) if january.tenths[number]] == [5, 10]
+    assert january.active == 3
+    # Two were paid at once; at the period's end one, and the one who left forfeits.
+    assert {state: january.rewards(state) for state in RewardState if january.rewards(state)} == {
+        RewardState.ISSUED: 2,
+        RewardState.FAILED: 1,
+        RewardState.FORFEITED: 1,
+    }
+    group = rows[CounterKey(brand.organisation_id, chain, WHOLE_GROUP, None)]
+    assert group.levels == (2, *[0] * 9)
+    assert group[Slot.ON_STREAK] == 2
+    days = {key.day for key in rows if key.target_group_id == spring and key.period_number == 1} - {None}
+    assert days == {(month(1) + DAY).date(), month(2).date(), (month(2) + DAY).date()}
+    assert await differences(house.pool) == []
+
+
+async def test_adding_changes_nothing_that_is_read_and_leaves_no_change_behind(house) -> None:
+    brand = await lived(house)
+    before = await counted(house, brand)
+    waiting = await house.pool.fetchval("SELECT count(*) FROM counter_change")
+
+    added = [await house.counter_adder.add() for _ in range(2)]
+
+    assert added == [waiting, 0]
+    assert await house.pool.fetchval("SELECT count(*) FROM counter_change") == 0
+    assert await counted(house, brand) == before
+    await house.writer.submit_one(brand.buy(3, "e", month(2) + DAY, "45"))
+    await house.counter_adder.add()
+    assert await differences(house.pool) == []
+
+
+# ---------------------------------------------------------------- what the audit finds
+
+
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize(
+    "alteration",
+    [
+        "DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})",
+        "UPDATE {table} SET counts[1] = counts[1] + 1 WHERE ctid = (SELECT min(ctid) FROM {table})",
+        "UPDATE {table} SET period_number = 7 WHERE ctid = (SELECT min(ctid) FROM {table})",
+        "UPDATE {table} SET day = day + 1 WHERE ctid = (SELECT min(ctid) FROM {table} WHERE day IS NOT NULL)",
+        "UPDATE {table} SET target_group_id = 99 WHERE ctid = (SELECT min(ctid) FROM {table})",
+    ],
+)
+async def test_a_counter_that_is_not_what_a_recount_gives_is_found(house, alteration: str, added: bool) -> None:
+    await lived(house)
+    if added:
+        await house.counter_adder.add()
+    table = "counter_total" if added else "counter_change"
+    assert await house.pool.execute(alteration.format(table=table)) in {"UPDATE 1", "DELETE 1"}
+
+    said = await differences(house.pool)
+
+    assert said
+    assert all("counters of target group" in one for one in said)
+
+
+async def test_a_total_in_another_bucket_is_found_because_no_reader_finds_it(house) -> None:
+    await lived(house)
+    await house.counter_adder.add()
+    await house.pool.execute("UPDATE counter_total SET bucket = (bucket + 1) % 256 WHERE day IS NULL")
+
+    assert any("all days: expected" in one for one in await differences(house.pool))
+
+
+async def test_counters_are_audited_with_all_customers_of_an_organisation_and_not_with_one(house) -> None:
+    brand = await lived(house)
+    other = await lived(house, "other")
+    await house.pool.execute("DELETE FROM counter_change WHERE organisation_id = $1", brand.organisation_id)
+
+    assert await differences(house.pool, Scope(brand.organisation_id)) != []
+    assert await differences(house.pool, Scope(other.organisation_id)) == []
+    assert await differences(house.pool, Scope(brand.organisation_id, 1)) == []
+    assert await differences(house.pool, Scope(since=month(1))) == []
+
+
+# ---------------------------------------------------------------- the adder
+
+
+async def test_one_process_at_a_time_adds(house) -> None:
+    await lived(house)
+    waiting = await house.pool.fetchval("SELECT count(*) FROM counter_change")
+    async with house.pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", counters.LOCK_KEY)
+
+        assert await CounterAdder(house.pool).add() == 0
+
+    assert await CounterAdder(house.pool).add() == waiting
+
+
+async def test_changes_that_were_removed_and_whose_adding_was_cut_off_are_there_again(house, monkeypatch) -> None:
+    await lived(house)
+    waiting = await house.pool.fetchval("SELECT count(*) FROM counter_change")
+    as_array = counters._array
+    monkeypatch.setattr(counters, "_array", lambda counts: "cut off")
+
+    with pytest.raises(asyncpg.PostgresError):
+        await house.counter_adder.add()
+
+    assert await house.pool.fetchval("SELECT count(*) FROM counter_change") == waiting
+    monkeypatch.setattr(counters, "_array", as_array)
+    assert await house.counter_adder.add() == waiting
+    assert await differences(house.pool) == []
+
+
+async def test_writers_and_adders_at_once_leave_what_a_recount_gives(house) -> None:
+    """Each round, a change is taken by one adder or by none, and read in one place."""
+    brand = await found(
+        house.pool,
+        "acme",
+        [milestone("Spring", POINTS, POINTS_AT_PERIOD_END)],
+        customer_ids=range(1, 41),
+        test_clock_at=month(1) + DAY,
+    )
+    await house.writer.submit(brand.enrol(one, "Spring") for one in range(1, 41))
+    adders = [CounterAdder(house.pool), CounterAdder(house.pool)]
+    added = 0
+    for number in range(20):
+        _, *counts = await asyncio.gather(
+            house.writer.submit(brand.buy(one, f"{number}", month(1) + DAY, "7") for one in range(1, 41)),
+            *[adder.add() for adder in adders],
+        )
+        added += sum(counts)
+
+    assert added > 0
+    assert await differences(house.pool) == []
+
+
+async def test_the_adder_goes_on_at_once_while_many_wait() -> None:
+    assert pause_after(MANY) == 0
+    assert pause_after(MANY - 1) == counter_adder.ROUND_SECONDS
+
+
+async def test_the_adder_goes_on_after_the_database_was_cut_off_and_ends_when_it_is_cancelled(
+    house, monkeypatch
+) -> None:
+    monkeypatch.setattr(counter_adder, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(counter_adder, "TROUBLE_SECONDS", 0.0)
+    failures: list[int] = []
+    add_changes = counters.add_changes
+
+    async def cut_off_in_the_middle(connection) -> int:
+        if len(failures) < 2:
+            failures.append(1)
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await house.pool.execute("SELECT pg_terminate_backend($1)", pid)
+        return await add_changes(connection)
+
+    monkeypatch.setattr(counters, "add_changes", cut_off_in_the_middle)
+    await lived(house)
+    running = asyncio.create_task(house.counter_adder.run())
+    async with asyncio.timeout(30):
+        while await house.pool.fetchval("SELECT count(*) FROM counter_change"):
+            pass
+
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+    assert running.cancelled()
+    assert len(failures) == 2
+    assert await differences(house.pool) == []
