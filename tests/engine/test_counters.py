@@ -1,4 +1,4 @@
-"""Counters in the database: they equal a recount whatever became of them."""
+"""Counters in the database: they equal a recount whatever became of them, and an overview reads no customer's row."""
 
 import asyncio
 from contextlib import suppress
@@ -16,6 +16,7 @@ from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.change import Request, RewardReport
 from kosminar.engine.counter_adder import MANY, CounterAdder, pause_after
 from kosminar.engine.house import House
+from kosminar.engine.overview import GroupOverview, overview
 from kosminar.store import counters
 
 pytestmark = pytest.mark.asyncio
@@ -69,6 +70,12 @@ async def counted(house: House, brand: Brand):
         return await counters.list_all(connection, brand.organisation_id)
 
 
+async def shown(house: House, brand: Brand, at, **options) -> dict[str, GroupOverview]:
+    by_id = {programme.target_group_id: programme for programme in brand.programmes.values()}
+    groups = await overview(house.pool, brand.organisation_id, by_id, at=at, **options)
+    return {group.programme.name: group for group in groups}
+
+
 # ---------------------------------------------------------------- what is counted
 
 
@@ -98,14 +105,14 @@ async def test_what_customers_did_is_counted_by_group_period_and_day(house) -> N
 
 async def test_adding_changes_nothing_that_is_read_and_leaves_no_change_behind(house) -> None:
     brand = await lived(house)
-    before = await counted(house, brand)
+    before = await counted(house, brand), await shown(house, brand, month(2) + DAY)
     waiting = await house.pool.fetchval("SELECT count(*) FROM counter_change")
 
     added = [await house.counter_adder.add() for _ in range(2)]
 
     assert added == [waiting, 0]
     assert await house.pool.fetchval("SELECT count(*) FROM counter_change") == 0
-    assert await counted(house, brand) == before
+    assert (await counted(house, brand), await shown(house, brand, month(2) + DAY)) == before
     await house.writer.submit_one(brand.buy(3, "e", month(2) + DAY, "45"))
     await house.counter_adder.add()
     assert await differences(house.pool) == []
@@ -202,8 +209,10 @@ async def test_writers_and_adders_at_once_leave_what_a_recount_gives(house) -> N
         _, *counts = await asyncio.gather(
             house.writer.submit(brand.buy(one, f"{number}", month(1) + DAY, "7") for one in range(1, 41)),
             *[adder.add() for adder in adders],
+            shown(house, brand, month(1) + DAY),
         )
-        added += sum(counts)
+        added += sum(counts[:2])
+        assert counts[2]["Spring"].enrolled == 40
 
     assert added > 0
     assert await differences(house.pool) == []
@@ -243,3 +252,46 @@ async def test_the_adder_goes_on_after_the_database_was_cut_off_and_ends_when_it
     assert running.cancelled()
     assert len(failures) == 2
     assert await differences(house.pool) == []
+
+
+# ---------------------------------------------------------------- the overview
+
+
+async def test_an_overview_shows_who_is_in_what_each_day_moved_and_which_streaks_are_at_risk(house) -> None:
+    brand = await lived(house)
+
+    groups = await shown(house, brand, month(2) + DAY, day_count=40)
+
+    spring, chain = groups["Spring"], groups["Chain"]
+    assert (spring.enrolled, spring.total.achieved, spring.running_number) == (2, 2, 2)
+    assert (chain.enrolled, chain.at_risk) == (3, 2)
+    assert len(spring.days) == 40
+    assert list(spring.days)[-1] == (month(2) + DAY).date()
+    assert spring.days[(month(1) + DAY).date()].achieved == 2
+    assert sum(day.enrolled - day.stretches_left for day in spring.days.values()) == spring.enrolled
+    await house.writer.submit_one(brand.buy(2, "met", month(2) + DAY, "100"))
+    assert (await shown(house, brand, month(2) + DAY))["Chain"].at_risk == 1
+
+
+async def test_an_overview_shows_its_own_organisation_only(house) -> None:
+    brand, other = await lived(house), await found(house.pool, "other", [milestone("Spring", POINTS)])
+    foreign = {programme.target_group_id: programme for programme in brand.programmes.values()}
+
+    groups = await overview(house.pool, other.organisation_id, foreign, at=month(2) + DAY)
+
+    assert [group.total for group in groups] == [counters.NOTHING_YET] * 2
+
+
+SCANS = "SELECT relname, coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_xact_user_tables"
+
+
+async def test_an_overview_reads_no_customers_row(house) -> None:
+    brand = await lived(house)
+    await house.counter_adder.add()
+    running = {programme.target_group_id: 1 for programme in brand.programmes.values()}
+    async with house.pool.acquire() as connection, connection.transaction():
+        before = dict(await connection.fetch(SCANS))
+        await counters.list_overview(connection, brand.organisation_id, running, first_day=month(1).date())
+        after = dict(await connection.fetch(SCANS))
+
+    assert {table for table, scans in after.items() if scans > before[table]} == {"counter_total", "counter_change"}

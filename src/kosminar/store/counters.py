@@ -3,12 +3,14 @@
 Nothing is updated by batches: each batch would wait for the one before to commit. Reasons: ADR-0043.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from operator import add
-from typing import Final
+from typing import Final, NamedTuple
 
 from kosminar.core.bucket import bucket_of_group
-from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts
+from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts, Slot
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import EVERY_BUCKET
 
@@ -57,6 +59,51 @@ async def add_changes(connection: Connection) -> int:
     sums = [_sum(row["counts"], totals.get(place, ())) for place, row in enumerate(taken)]
     await QUERIES["save_totals"].run(connection, **keys, counts=[_array(counts) for counts in sums])
     return sum(row["change_count"] for row in taken if row["day"] is None)
+
+
+class Overview(NamedTuple):
+    """What an overview shows of a group: of all days, or of one day what that day moved.
+
+    `stretches_left` are those that ended; `achieved_now` are achievements in the period that was named.
+    """
+
+    enrolled: int
+    stretches_left: int
+    achieved: int
+    on_streak: int
+    issued: int
+    achieved_now: int
+
+
+NOTHING_YET: Final = Overview(0, 0, 0, 0, 0, 0)
+
+
+async def list_overview(
+    connection: Connection, organisation_id: int, running_numbers: Mapping[int, int], *, first_day: date
+) -> dict[int, dict[date | None, Overview]]:
+    """By group id and day, None for all days; a group or day in which nothing was counted is not there.
+
+    `running_numbers` names for each group id the period of which `achieved_now` is told, 0 for none.
+    """
+    rows = await QUERIES["list_overview"].rows(
+        connection,
+        organisation_id=organisation_id,
+        buckets=EVERY_BUCKET,
+        total_buckets=[bucket_of_group(organisation_id, group_id) for group_id in running_numbers],
+        target_group_ids=list(running_numbers),
+        running_numbers=list(running_numbers.values()),
+        first_day=first_day,
+        # Arrays of the database begin with 1.
+        enrolled=Slot.ENROLLED + 1,
+        stretches_left=Slot.LEFT + 1,
+        achieved=Slot.ACHIEVED + 1,
+        on_streak=Slot.ON_STREAK + 1,
+        issued=Slot.ISSUED + 1,
+    )
+    found: dict[int, dict[date | None, Overview]] = defaultdict(dict)
+    for target_group_id, day, *numbers in rows:
+        found[target_group_id][day] = Overview(*numbers)
+    return found
 
 
 async def list_all(connection: Connection, organisation_id: int) -> dict[CounterKey, Counts]:

@@ -65,6 +65,55 @@ SELECT p.bucket, k.organisation_id, k.target_group_id, k.day, k.period_number, k
     ON CONFLICT (bucket, organisation_id, target_group_id, day, period_number) DO UPDATE
    SET counts = EXCLUDED.counts
 
+-- list_overview
+-- Of each of these groups, the sums of all days and of each day from one on: totals, and the changes that are not yet
+-- added. One statement, so that a change is in one of the two and never in both. Changes are added up before they count
+-- for their day and for all days.
+WITH waiting AS (
+    SELECT c.target_group_id, c.period_number, c.day,
+           sum(c.counts[:enrolled::integer])::bigint AS enrolled,
+           sum(c.counts[:stretches_left::integer])::bigint AS stretches_left,
+           sum(c.counts[:achieved::integer])::bigint AS achieved,
+           sum(c.counts[:on_streak::integer])::bigint AS on_streak,
+           sum(c.counts[:issued::integer])::bigint AS issued
+      FROM counter_change AS c
+     WHERE c.bucket = ANY(:buckets::smallint[]) AND c.organisation_id = :organisation_id::bigint
+     GROUP BY c.target_group_id, c.period_number, c.day
+), moved AS (
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled] AS enrolled,
+           t.counts[:stretches_left] AS stretches_left, t.counts[:achieved] AS achieved,
+           t.counts[:on_streak] AS on_streak, t.counts[:issued] AS issued
+      FROM unnest(:total_buckets::smallint[], :target_group_ids::bigint[]) AS k (bucket, target_group_id)
+      JOIN counter_total AS t
+        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id AND t.target_group_id = k.target_group_id
+       AND t.day IS NULL
+     UNION ALL
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled], t.counts[:stretches_left],
+           t.counts[:achieved], t.counts[:on_streak], t.counts[:issued]
+      FROM unnest(:total_buckets, :target_group_ids) AS k (bucket, target_group_id)
+      JOIN counter_total AS t
+        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id AND t.target_group_id = k.target_group_id
+       AND t.day >= :first_day::date
+     UNION ALL
+    SELECT w.target_group_id, w.period_number, NULL, w.enrolled, w.stretches_left, w.achieved, w.on_streak, w.issued
+      FROM waiting AS w
+     UNION ALL
+    SELECT w.target_group_id, w.period_number, w.day, w.enrolled, w.stretches_left, w.achieved, w.on_streak, w.issued
+      FROM waiting AS w
+     WHERE w.day >= :first_day
+)
+SELECT m.target_group_id, m.day,
+       sum(m.enrolled)::bigint AS enrolled,
+       sum(m.stretches_left)::bigint AS stretches_left,
+       sum(m.achieved)::bigint AS achieved,
+       sum(m.on_streak)::bigint AS on_streak,
+       sum(m.issued)::bigint AS issued,
+       coalesce(sum(m.achieved) FILTER (WHERE m.period_number = r.period_number), 0)::bigint AS achieved_now
+  FROM moved AS m
+  JOIN unnest(:target_group_ids, :running_numbers::integer[]) AS r (target_group_id, period_number)
+    ON r.target_group_id = m.target_group_id
+ GROUP BY m.target_group_id, m.day
+
 -- list_counters
 -- Everything that is counted in an organisation: totals, and the changes that are not yet added.
 SELECT t.bucket AS total_bucket, t.target_group_id, t.period_number, t.day, t.counts, false AS waits
