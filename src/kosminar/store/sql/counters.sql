@@ -46,7 +46,8 @@ SELECT k.place, t.counts
    AND t.period_number = k.period_number AND t.day = k.day
  UNION ALL
 SELECT k.place, t.counts
-  FROM unnest(:buckets, :organisation_ids, :target_group_ids, :period_numbers, :days) WITH ORDINALITY
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :target_group_ids::bigint[],
+              :period_numbers::integer[], :days::date[]) WITH ORDINALITY
        AS k (bucket, organisation_id, target_group_id, period_number, day, place)
   JOIN counter_total AS t
     ON t.bucket = k.bucket AND t.organisation_id = k.organisation_id AND t.target_group_id = k.target_group_id
@@ -80,19 +81,19 @@ WITH waiting AS (
      WHERE c.bucket = ANY(:buckets::smallint[]) AND c.organisation_id = :organisation_id::bigint
      GROUP BY c.target_group_id, c.period_number, c.day
 ), moved AS (
-    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled] AS enrolled,
-           t.counts[:stretches_left] AS stretches_left, t.counts[:achieved] AS achieved,
-           t.counts[:on_streak] AS on_streak, t.counts[:issued] AS issued
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled::integer] AS enrolled,
+           t.counts[:stretches_left::integer] AS stretches_left, t.counts[:achieved::integer] AS achieved,
+           t.counts[:on_streak::integer] AS on_streak, t.counts[:issued::integer] AS issued
       FROM unnest(:total_buckets::smallint[], :target_group_ids::bigint[]) AS k (bucket, target_group_id)
       JOIN counter_total AS t
-        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id AND t.target_group_id = k.target_group_id
+        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id::bigint AND t.target_group_id = k.target_group_id
        AND t.day IS NULL
      UNION ALL
-    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled], t.counts[:stretches_left],
-           t.counts[:achieved], t.counts[:on_streak], t.counts[:issued]
-      FROM unnest(:total_buckets, :target_group_ids) AS k (bucket, target_group_id)
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled::integer], t.counts[:stretches_left::integer],
+           t.counts[:achieved::integer], t.counts[:on_streak::integer], t.counts[:issued::integer]
+      FROM unnest(:total_buckets::smallint[], :target_group_ids::bigint[]) AS k (bucket, target_group_id)
       JOIN counter_total AS t
-        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id AND t.target_group_id = k.target_group_id
+        ON t.bucket = k.bucket AND t.organisation_id = :organisation_id::bigint AND t.target_group_id = k.target_group_id
        AND t.day >= :first_day::date
      UNION ALL
     SELECT w.target_group_id, w.period_number, NULL, w.enrolled, w.stretches_left, w.achieved, w.on_streak, w.issued
@@ -100,7 +101,7 @@ WITH waiting AS (
      UNION ALL
     SELECT w.target_group_id, w.period_number, w.day, w.enrolled, w.stretches_left, w.achieved, w.on_streak, w.issued
       FROM waiting AS w
-     WHERE w.day >= :first_day
+     WHERE w.day >= :first_day::date
 )
 SELECT m.target_group_id, m.day,
        sum(m.enrolled)::bigint AS enrolled,
@@ -110,7 +111,7 @@ SELECT m.target_group_id, m.day,
        sum(m.issued)::bigint AS issued,
        coalesce(sum(m.achieved) FILTER (WHERE m.period_number = r.period_number), 0)::bigint AS achieved_now
   FROM moved AS m
-  JOIN unnest(:target_group_ids, :running_numbers::integer[]) AS r (target_group_id, period_number)
+  JOIN unnest(:target_group_ids::bigint[], :running_numbers::integer[]) AS r (target_group_id, period_number)
     ON r.target_group_id = m.target_group_id
  GROUP BY m.target_group_id, m.day
 
@@ -122,4 +123,4 @@ SELECT t.bucket AS total_bucket, t.target_group_id, t.period_number, t.day, t.co
  UNION ALL
 SELECT c.total_bucket, c.target_group_id, c.period_number, c.day, c.counts, true
   FROM counter_change AS c
- WHERE c.bucket = ANY(:buckets) AND c.organisation_id = :organisation_id
+ WHERE c.bucket = ANY(:buckets::smallint[]) AND c.organisation_id = :organisation_id::bigint
