@@ -474,7 +474,7 @@ def test_the_audit_exits_1_on_what_was_tampered_with(inside: Inside, database_ur
     out, err = inside.run("audit", "--database-url", database_url, code=1)
     assert re.fullmatch(r"1 customers recounted in \d+\.\d seconds, 1 differences\.\n", out)
     (line,) = (line for line in err.splitlines() if line.startswith("organisation "))
-    assert line.startswith("organisation 1, customer 7, target 1 (")
+    assert line.startswith("organisation 1, customer 7, target 2 (")
     assert line.endswith("expected value 1.000; found value 2.000")
 
 
