@@ -321,13 +321,13 @@ class Restoration:
 
 
 def _ids(group: Group) -> Iterator[tuple[str, int]]:
-    """Every id that its creation gave."""
+    """Every id that its creation gave. Groups, targets, levels and reward definitions have none in common."""
     programme = group.programme
-    yield from (("group", group.group_id), ("target", group.target_id))
     yield from (("period", period.period_id) for period in programme.periods)
-    yield from (("level", level.level_id) for level in programme.levels)
-    levels = (reward for level in programme.levels for reward in level.rewards)
-    yield from (("reward definition", reward.definition_id) for reward in (*programme.rewards, *levels))
+    levels = [reward for level in programme.levels for reward in level.rewards]
+    rewards = [reward.definition_id for reward in (*programme.rewards, *levels)]
+    others = (group.group_id, group.target_id, *(level.level_id for level in programme.levels), *rewards)
+    yield from (("id", one) for one in others)
 
 
 async def _compare_programmes(connection: asyncpg.Connection, chronicle: Chronicle) -> None:
