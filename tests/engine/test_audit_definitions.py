@@ -1,5 +1,5 @@
 """What foreign keys and unique indexes held of definitions, the audit reports: rows of customers that name what their
-organisation's definitions do not have, and documents that are none or that the tables beside them contradict.
+organisation's definitions do not have, and documents that are damaged or that names and due instants contradict.
 """
 
 import asyncpg

@@ -1,4 +1,4 @@
-"""What the audit finds in definitions: documents that are none, and what stands beside them and says otherwise.
+"""What the audit finds in definitions: damaged documents, and names, due instants and ids that contradict them.
 
 Rows of customers name targets, periods, levels and rewards by ids that only documents have; that these exist is looked
 after by the recount (engine/recount.py). Here are the documents themselves, and the tables that are written with them:

@@ -117,7 +117,7 @@ CREATE TABLE name (
     PRIMARY KEY (organisation_id, kind, name_key)
 );
 
--- The instants at which a period of an organisation falls due, beside the documents that say so: the closer asks for the
+-- The instants at which a period of an organisation falls due, as the documents say: the closer asks for the
 -- next one.
 CREATE TABLE due_instant (
     organisation_id bigint NOT NULL REFERENCES organisation,
