@@ -1,6 +1,7 @@
 """Counters in the database: they equal a recount whatever became of them, and an overview reads no customer's row."""
 
 import asyncio
+import re
 from contextlib import suppress
 from datetime import timedelta
 
@@ -295,3 +296,14 @@ async def test_an_overview_reads_no_customers_row(house) -> None:
         after = dict(await connection.fetch(SCANS))
 
     assert {table for table, scans in after.items() if scans > before[table]} == {"counter_total", "counter_change"}
+
+
+async def test_the_places_that_the_overview_reads_are_those_of_the_names() -> None:
+    text = counters.QUERIES["list_overview"].text
+    named = re.findall(r"\.counts\[(\d+)\]\)?(?:::bigint)? AS ([a-z_]+)", text)
+    unnamed = re.findall(r"\.counts\[(\d+)\](?!\)?(?:::bigint)? AS)", text)
+    order = [("enrolled", Slot.ENROLLED), ("stretches_left", Slot.LEFT), ("achieved", Slot.ACHIEVED)]
+    order += [("on_streak", Slot.ON_STREAK), ("issued", Slot.ISSUED)]
+
+    assert named == [(str(slot + 1), name) for name, slot in order] * 2
+    assert unnamed == [str(slot + 1) for _, slot in order]

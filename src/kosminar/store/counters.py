@@ -10,7 +10,7 @@ from operator import add
 from typing import Final, NamedTuple
 
 from kosminar.core.bucket import bucket_of_group
-from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts, Slot
+from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import EVERY_BUCKET
 
@@ -93,12 +93,6 @@ async def list_overview(
         target_group_ids=list(running_numbers),
         running_numbers=list(running_numbers.values()),
         first_day=first_day,
-        # Arrays of the database begin with 1.
-        enrolled=Slot.ENROLLED + 1,
-        stretches_left=Slot.LEFT + 1,
-        achieved=Slot.ACHIEVED + 1,
-        on_streak=Slot.ON_STREAK + 1,
-        issued=Slot.ISSUED + 1,
     )
     found: dict[int, dict[date | None, Overview]] = defaultdict(dict)
     for target_group_id, day, *numbers in rows:

@@ -69,28 +69,28 @@ SELECT p.bucket, k.organisation_id, k.target_group_id, k.day, k.period_number, k
 -- list_overview
 -- Of each of these groups, the sums of all days and of each day from one on: totals, and the changes that are not yet
 -- added. One statement, so that a change is in one of the two and never in both. Changes are added up before they count
--- for their day and for all days.
+-- for their day and for all days. Places in a row are written out, because as parameters they double the time; a test
+-- compares them with `Slot`, whose first is 0.
 WITH waiting AS (
     SELECT c.target_group_id, c.period_number, c.day,
-           sum(c.counts[:enrolled::integer])::bigint AS enrolled,
-           sum(c.counts[:stretches_left::integer])::bigint AS stretches_left,
-           sum(c.counts[:achieved::integer])::bigint AS achieved,
-           sum(c.counts[:on_streak::integer])::bigint AS on_streak,
-           sum(c.counts[:issued::integer])::bigint AS issued
+           sum(c.counts[1])::bigint AS enrolled,
+           sum(c.counts[2])::bigint AS stretches_left,
+           sum(c.counts[3])::bigint AS achieved,
+           sum(c.counts[15])::bigint AS on_streak,
+           sum(c.counts[29])::bigint AS issued
       FROM counter_change AS c
      WHERE c.bucket = ANY(:buckets::smallint[]) AND c.organisation_id = :organisation_id::bigint
      GROUP BY c.target_group_id, c.period_number, c.day
 ), moved AS (
-    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled::integer] AS enrolled,
-           t.counts[:stretches_left::integer] AS stretches_left, t.counts[:achieved::integer] AS achieved,
-           t.counts[:on_streak::integer] AS on_streak, t.counts[:issued::integer] AS issued
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[1] AS enrolled,
+           t.counts[2] AS stretches_left, t.counts[3] AS achieved,
+           t.counts[15] AS on_streak, t.counts[29] AS issued
       FROM unnest(:total_buckets::smallint[], :target_group_ids::bigint[]) AS k (bucket, target_group_id)
       JOIN counter_total AS t
         ON t.bucket = k.bucket AND t.organisation_id = :organisation_id::bigint AND t.target_group_id = k.target_group_id
        AND t.day IS NULL
      UNION ALL
-    SELECT t.target_group_id, t.period_number, t.day, t.counts[:enrolled::integer], t.counts[:stretches_left::integer],
-           t.counts[:achieved::integer], t.counts[:on_streak::integer], t.counts[:issued::integer]
+    SELECT t.target_group_id, t.period_number, t.day, t.counts[1], t.counts[2], t.counts[3], t.counts[15], t.counts[29]
       FROM unnest(:total_buckets::smallint[], :target_group_ids::bigint[]) AS k (bucket, target_group_id)
       JOIN counter_total AS t
         ON t.bucket = k.bucket AND t.organisation_id = :organisation_id::bigint AND t.target_group_id = k.target_group_id
