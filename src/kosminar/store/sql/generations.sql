@@ -39,6 +39,7 @@ SELECT setval(s.name::regclass, s.floor, false)
                (pg_get_serial_sequence('oauth_client', 'oauth_client_id'), :floor),
                ('definition_id', :floor_of_definitions::bigint),
                (pg_get_serial_sequence('webhook_endpoint', 'webhook_endpoint_id'), :floor),
+               (pg_get_serial_sequence('counter_change', 'change_id'), :floor),
                ('generated_customer_id', :floor))
        AS s (name, floor)
  WHERE coalesce(pg_sequence_last_value(s.name::regclass), 0) < s.floor
