@@ -123,4 +123,5 @@ SELECT t.bucket AS total_bucket, t.target_group_id, t.period_number, t.day, t.co
  UNION ALL
 SELECT c.total_bucket, c.target_group_id, c.period_number, c.day, c.counts, true
   FROM counter_change AS c
- WHERE c.bucket = ANY(:buckets::smallint[]) AND c.organisation_id = :organisation_id::bigint
+ WHERE c.bucket = ANY(:buckets::smallint[])
+   AND c.organisation_id = :organisation_id::bigint
