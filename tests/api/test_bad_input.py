@@ -296,26 +296,33 @@ async def test_one_spoiled_value_is_taken_or_refused_and_never_a_fault_of_ours(c
         assert changed_tables <= (MAY_CHANGE[key_of(operation)] if taken else set()), key_of(operation)
 
 
-DEFINED = {"target_group", "target", "target_value", "period", "level", "reward_definition", "organisation"}
+DEFINED = {"definition", "name", "due_instant", "organisation"}
 # Where a spoiled value leaves a body that can be taken.
 MAY_CHANGE: dict[str, set[str]] = {
     "POST /targetGroups": DEFINED,
     "POST /targetGroups/{targetGroupId}/targets/{targetId}/enroll": {
         "command",
+        "counter_change",
         "customer",
         "enrolment",
         "fact",
         "progress",
     },
-    "POST /targetGroups/{targetGroupId}/targets/{targetId}/unEnroll": {"command", "customer", "enrolment", "fact"},
+    "POST /targetGroups/{targetGroupId}/targets/{targetId}/unEnroll": {
+        "command",
+        "counter_change",
+        "customer",
+        "enrolment",
+        "fact",
+    },
     "POST /v2/customers": {"customer", "customer_identifier"},
-    "POST /v2/transactions": {"activity", "customer", "fact", "progress"},
+    "POST /v2/transactions": {"activity", "counter_change", "customer", "fact", "progress"},
     "POST /oauth/token/generate": set(),
     "POST /v1/customers": {"customer", "customer_identifier"},
-    "POST /v1/activities": {"activity", "customer", "fact", "progress"},
+    "POST /v1/activities": {"activity", "counter_change", "customer", "fact", "progress"},
     "POST /v1/clock/advance": set(),
-    "POST /v1/rewards/{rewardId}/failed": {"customer", "fact", "reward", "reward_report"},
-    "POST /v1/rewards/{rewardId}/reversed": {"customer", "fact", "reward", "reward_report"},
+    "POST /v1/rewards/{rewardId}/failed": {"counter_change", "customer", "fact", "reward", "reward_report"},
+    "POST /v1/rewards/{rewardId}/reversed": {"counter_change", "customer", "fact", "reward", "reward_report"},
     "POST /v1/webhook-endpoints": {"organisation", "webhook_endpoint"},
     "PATCH /v1/webhook-endpoints/{endpointId}": {"organisation", "webhook_endpoint"},
     "POST /v1/webhook-endpoints/{endpointId}/rotate-secret": {"organisation", "webhook_endpoint"},

@@ -8,6 +8,7 @@ from tests.engine.brand import deactivate, found, milestone
 from tests.engine.test_auditor import OF_CUSTOMER, ROW, Tampered, town
 
 from kosminar.engine.auditor import Scope, audit
+from kosminar.engine.difference import Difference
 
 __all__ = ["town"]
 pytestmark = pytest.mark.asyncio
@@ -31,6 +32,11 @@ NAMING = [
 ]
 
 
+def is_of_counters(difference: Difference) -> bool:
+    """A command that the definitions do not know is not counted in the recount either."""
+    return difference.what.startswith("counters of ")
+
+
 @pytest.mark.parametrize(("table", "column", "where", "name"), NAMING)
 async def test_a_row_that_names_what_the_definitions_do_not_have_is_a_difference(
     town: Tampered, table: str, column: str, where: str, name: str
@@ -40,7 +46,8 @@ async def test_a_row_that_names_what_the_definitions_do_not_have_is_a_difference
     await town.tamper(f"UPDATE {table} SET {column} = {value} {where}", name=name)
 
     differences = await town.differences()
-    assert {(one.organisation_id, one.customer_id) for one in differences} == {(town.brand.organisation_id, 1)}
+    of_customers = {(one.organisation_id, one.customer_id) for one in differences if not is_of_counters(one)}
+    assert of_customers == {(town.brand.organisation_id, 1)}
     assert str(NOWHERE) in " ".join(map(str, differences))
 
 

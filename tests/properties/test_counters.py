@@ -63,7 +63,7 @@ def recount(programme: Programme, account: Account) -> dict[int, Counts]:
             ):
                 count(WHOLE_GROUP, Slot.ON_STREAK)
     for key, reward in account.ledger.items():
-        number = programme.period_ids.index(key.period_id) + 1 if key.period_id else WHOLE_GROUP
+        number = programme.period_number(key.period_id) if key.period_id else WHOLE_GROUP
         first = Slot[reward.state.name]
         count(number, first)
         if isinstance(reward.value, int):

@@ -333,7 +333,8 @@ def _ids(group: Group) -> Iterator[tuple[str, int]]:
 async def _compare_programmes(connection: asyncpg.Connection, chronicle: Chronicle) -> None:
     """Those from before the instant are in the copy, and none that was created after it."""
     rows = await connection.fetch(
-        "SELECT target_group_id, name FROM target_group WHERE organisation_id = $1", chronicle.organisation_id
+        "SELECT DISTINCT target_group_id, document ->> 'name' AS name FROM definition WHERE organisation_id = $1",
+        chronicle.organisation_id,
     )
     found = {row["target_group_id"]: row["name"] for row in rows}
     expected = {group.group_id: group.definition["name"] for group in chronicle.groups}

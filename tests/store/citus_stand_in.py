@@ -60,10 +60,12 @@ CREATE FUNCTION create_distributed_table(one regclass, by text, distribution_typ
                                          colocate_with text DEFAULT 'default', shard_count integer DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 FROM pg_index AS k JOIN pg_attribute AS a ON a.attrelid = k.indrelid AND a.attnum = ANY(k.indkey)
-      WHERE k.indrelid = one AND k.indisprimary AND a.attname = by;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'cannot distribute %: its key lacks %', one, by;
+    PERFORM 1 FROM pg_index AS k
+      WHERE k.indrelid = one AND k.indisunique
+        AND NOT EXISTS (SELECT 1 FROM pg_attribute AS a
+                         WHERE a.attrelid = one AND a.attnum = ANY(k.indkey) AND a.attname = by);
+    IF FOUND THEN
+        RAISE EXCEPTION 'cannot distribute %: a key lacks %', one, by;
     END IF;
     INSERT INTO pg_dist_partition VALUES (one, 'h', shard_count, colocate_with);
     PERFORM refuse_strangers(one);

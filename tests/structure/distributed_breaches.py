@@ -28,6 +28,9 @@ BREACHES = [
     Breach("find_oldest_delivery", "1", 2, SPANS),
     Breach("find_oldest_due_queue", "1", 1, SPANS),
     Breach("find_oldest_due_queue", "2", 1, IN_BUCKETS),
+    Breach(
+        "insert_counter_changes", "3", 1, "Its bucket is a parameter, which `place` is joined by, and not a column."
+    ),
     Breach("insert_customers", "1", 1, ROWS),
     Breach("insert_customers", "3", 1, "No row of any table is there yet to be joined but one of buckets alone."),
     Breach("insert_deliveries", "1", 1, ROWS),
@@ -75,6 +78,7 @@ BREACHES = [
     Breach("save_rewards", "1", 1, ROWS),
     Breach("save_rewards", "3", 1, ROWS),
     Breach("save_rewards", "arrays", 1, "Sends whole rows; arrays of columns are to replace them."),
+    Breach("save_totals", "1", 1, ROWS),
     Breach("wake_queues", "1", 1, ROWS),
     Breach("wake_queues", "3", 1, ROWS),
 ]

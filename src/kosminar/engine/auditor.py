@@ -128,16 +128,25 @@ async def _audit_counters(pool: asyncpg.Pool, scope: Scope, known: "_Known") -> 
     for organisation_id in organisation_ids:
         if scope.organisation_id not in (None, organisation_id):
             continue
-        recounted = Counters()
-        async with _snapshot(pool) as connection:
-            found = await counters.list_all(connection, organisation_id)
-            for bucket in range(BUCKET_COUNT):
-                async for read in _pages_of(connection, bucket, Scope(organisation_id), known):
-                    for stored in read.stored:
-                        count(read.definitions, stored, recounted)
-                        await asyncio.sleep(0)
-        for difference in counter_differences(recounted, found):
+        try:
+            differences_found = await _recount_counters(pool, organisation_id, known)
+        except programmes.DefinitionDamaged:
+            # Its customers were reported one by one; what they add up to cannot be known.
+            continue
+        for difference in differences_found:
             yield difference
+
+
+async def _recount_counters(pool: asyncpg.Pool, organisation_id: int, known: "_Known") -> list[Difference]:
+    recounted = Counters()
+    async with _snapshot(pool) as connection:
+        found = await counters.list_all(connection, organisation_id)
+        for bucket in range(BUCKET_COUNT):
+            async for read in _pages_of(connection, bucket, Scope(organisation_id), known):
+                for stored in read.stored:
+                    count(read.definitions, stored, recounted)
+                    await asyncio.sleep(0)
+    return list(counter_differences(recounted, found))
 
 
 async def _pages_of(connection: Connection, bucket: int, scope: Scope, known: "_Known") -> AsyncIterator[_Range]:

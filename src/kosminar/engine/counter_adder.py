@@ -8,8 +8,8 @@ import asyncio
 from typing import Final
 
 import asyncpg
-import structlog
 
+from kosminar.engine.trouble import Trouble
 from kosminar.store import counters
 
 ROUND_SECONDS: Final = 1.0
@@ -18,22 +18,23 @@ TROUBLE_SECONDS: Final = 5.0
 # A round that found this many is followed by the next one at once: reading stays fast while few wait.
 MANY: Final = 1_000
 
-LOG = structlog.get_logger()
-
 
 class CounterAdder:
     """`run` adds until cancelled; `add` is one round."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._trouble = Trouble("counters_wait_for_database", "counters_go_on")
 
     async def run(self) -> None:
         while True:
             try:
                 pause_seconds = pause_after(await self.add())
-            except Exception:
-                LOG.exception("counters_not_added")
+            except Exception as error:  # noqa: BLE001  # What is not added is added by a later round.
+                self._trouble.log("counters_not_added", error)
                 pause_seconds = TROUBLE_SECONDS
+            else:
+                self._trouble.log_end()
             await asyncio.sleep(pause_seconds)
 
     async def add(self) -> int:

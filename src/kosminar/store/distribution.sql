@@ -14,12 +14,9 @@ SELECT create_reference_table('access_grant');
 SELECT create_reference_table('api_user');
 SELECT create_reference_table('oauth_client');
 SELECT create_reference_table('signing_key');
-SELECT create_reference_table('target_group');
-SELECT create_reference_table('period');
-SELECT create_reference_table('target');
-SELECT create_reference_table('target_value');
-SELECT create_reference_table('level');
-SELECT create_reference_table('reward_definition');
+SELECT create_reference_table('definition');
+SELECT create_reference_table('name');
+SELECT create_reference_table('due_instant');
 SELECT create_reference_table('webhook_endpoint');
 SELECT create_reference_table('generation');
 
@@ -54,6 +51,9 @@ SELECT create_distributed_table('delivery', 'bucket', colocate_with => 'customer
 SELECT create_distributed_table('webhook_queue', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('idempotency_key', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('idempotency_result', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('place', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('counter_change', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('counter_total', 'bucket', colocate_with => 'customer');
 
 ALTER TABLE command ADD CONSTRAINT command_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
