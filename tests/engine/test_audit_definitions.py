@@ -5,7 +5,7 @@ organisation's definitions do not have, and documents that are damaged or that n
 import asyncpg
 import pytest
 from tests.engine.brand import deactivate, found, milestone
-from tests.engine.test_auditor import OF_CUSTOMER, ROW, Tampered, town
+from tests.engine.test_auditor import OF_CUSTOMER, PERIOD, ROW, Tampered, town
 
 from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.difference import Difference
@@ -125,3 +125,26 @@ async def test_where_definitions_are_damaged_each_customer_is_reported_and_the_a
 async def tamper(pool: asyncpg.Pool, sql: str, organisation_id: int, number: int) -> None:
     done = await pool.execute(sql, organisation_id, number)
     assert done.split()[-1] != "0", done
+
+
+@pytest.mark.parametrize("name", ["reward_earned", "period_ended"])
+async def test_a_period_ends_fact_that_names_another_target_is_one_difference(town, name: str) -> None:
+    another = town.target_id("In a row")
+    await town.tamper(f"UPDATE fact SET target_id = {another} {ROW} {PERIOD} 1 AND name = '{name}'")
+
+    (difference,) = await town.differences()
+
+    assert (difference.expected, difference.found) == (
+        {"target_id": town.target_id("At the end")},
+        {"target_id": another},
+    )
+
+
+@pytest.mark.parametrize(("table", "column"), [("command", "initial_balance"), ("reward", "points")])
+async def test_the_database_takes_no_number_that_is_none(town, table: str, column: str) -> None:
+    """What is read as a number is one, so that nothing that is stored can stop the audit."""
+    with pytest.raises(asyncpg.CheckViolationError):
+        await town.house.pool.execute(
+            f"UPDATE {table} SET {column} = 'NaN' WHERE organisation_id = $1 AND {column} IS NOT NULL",
+            town.brand.organisation_id,
+        )

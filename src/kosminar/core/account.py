@@ -99,12 +99,9 @@ class Account:
         return decision, self._enter(command, [(programme, decision)])
 
     def settle(self, programme: Programme) -> Entry | None:
-        """What fell due; None where nothing did. The standing then is of the newest definition all the same."""
-        before = self.standing(programme)
-        settled, facts = settle(programme, before, self.at)
+        """What fell due; None where nothing did."""
+        settled, facts = settle(programme, self.standing(programme), self.at)
         if not facts:
-            if programme.target_group_id in self.standings:
-                self.standings[programme.target_group_id] = settled
             return None
         return self._enter(None, [(programme, Decision(settled, tuple(facts)))])
 

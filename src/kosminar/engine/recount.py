@@ -16,11 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from kosminar.core import number_set
 from kosminar.core.account import Account, Entry
-from kosminar.core.amount import decimal_of
 from kosminar.core.counter import Counters
 from kosminar.core.decide import settle
 from kosminar.core.event import EventName
-from kosminar.core.kind import milestone, streak
+from kosminar.core.kind import streak
 from kosminar.core.ledger import Report
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme, Target
@@ -42,8 +41,8 @@ from kosminar.store.recount import (
     StoredRow,
     StreakRow,
 )
-from kosminar.store.rewards import AcceptedReport
-from kosminar.store.standings import Edition
+from kosminar.store.rewards import AcceptedReport, points_and_text
+from kosminar.store.standings import Edition, progress_columns
 
 Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
 
@@ -69,6 +68,7 @@ class Definitions:
         self.version = edition.version
         self.groups = sorted(programmes, key=lambda programme: programme.targets[0].target_id)
         # In their newest version.
+        self.by_group = {programme.target_group_id: programme for programme in self.groups}
         self.by_target = {target.target_id: programme for programme in self.groups for target in programme.targets}
         self._heard: dict[tuple[str, int], tuple[Programme, ...]] = {}
 
@@ -191,12 +191,15 @@ class _Replay:
         Its instant is not kept; what fell due later than its latest fact was not settled under this number.
         """
         self.steps.append(_Step(sequence, PERIOD_END, max(fact.at for fact in found), None))
-        for group_id in dict.fromkeys(fact.target_group_id for fact in found):
-            of_group = [fact for fact in found if fact.target_group_id == group_id]
-            newest = self.definitions.by_target.get(of_group[0].target_id)
-            if newest is None:
-                continue
-            at = max(fact.at for fact in of_group)
+        # By their targets, of which one may be wrong: then its group has nothing due, and the right one is settled.
+        latest: dict[int, datetime] = {}
+        for fact in found:
+            newest = self.definitions.by_target.get(fact.target_id)
+            if newest is not None:
+                group_id = newest.target_group_id
+                latest[group_id] = max(fact.at, latest.get(group_id, fact.at))
+        for group_id, at in latest.items():
+            newest = self.definitions.by_group[group_id]
             entry = self._account_at(sequence, at).settle(self._as_settled(newest, sequence, found, at))
             if entry is not None:
                 self._keep(entry, None)
@@ -214,9 +217,8 @@ class _Replay:
         return active if list(earlier) != list(due) and list(told) == list(found) else newest
 
     def _account_at(self, sequence: int, at: datetime) -> Account:
-        """The account as it goes into this number; what the numbers before it gave is saved."""
+        """The account as it goes into this number."""
         self.account.number, self.account.at = sequence - 1, at
-        self.account.given.clear()
         return self.account
 
     def _keep(self, entry: Entry, version: int | None) -> None:
@@ -239,8 +241,7 @@ class _Replay:
         for key, reward in self.account.ledger.items():
             rows[Place("reward", key.target_id, tuple(key)[1:])] = RewardRow(
                 reward.kind.value,
-                None if isinstance(reward.value, str) else decimal_of(reward.value),
-                reward.value if isinstance(reward.value, str) else None,
+                *points_and_text(reward.value),
                 reward.allocation.value,
                 reward.state.value,
                 reward.reason,
@@ -264,21 +265,8 @@ class _Replay:
                 EnrolmentRow(stretch.method.value, stretch.starts_at, stretch.ends_at, stretch.first_period_number),
             )
         for progress in part.progress:
-            number = progress.period_number
-            yield (
-                Place("progress", target.target_id, (programme.period_id(number), progress.run)),
-                ProgressRow(
-                    decimal_of(progress.value),
-                    decimal_of(target.values[number - 1]),
-                    progress.achieved_at,
-                    progress.achieved_recorded_at,
-                    progress.days,
-                    progress.rewarded,
-                    progress.forfeited,
-                    progress.settled,
-                    milestone.awaits_end(target, progress),
-                ),
-            )
+            place = Place("progress", target.target_id, (programme.period_id(progress.period_number), progress.run))
+            yield place, ProgressRow(*progress_columns(target, progress))
         if not (part.stretches or part.progress):
             return
         for run in part.runs:
