@@ -24,7 +24,6 @@ from kosminar.core.standing import Method, Progress, Stretch, TargetStanding
 from kosminar.core.zone import local_day
 
 TENTHS: Final = 10
-LEVEL_COUNT_MAX: Final = 10
 # The period of what belongs to the group as a whole: streaks, levels, and the rewards of levels.
 WHOLE_GROUP: Final = 0
 # Points are kept as two numbers, so that no sum of them leaves 64 bits: ten million customers may each earn the most
@@ -170,8 +169,7 @@ class Counters:
         was = value - fact.amount
         index = programme.index_of(fact.target_id)
         target_value = programme.targets[index].values[fact.period_number - 1]
-        tenth = value * TENTHS // target_value if value < target_value else TENTHS
-        tenth_before = was * TENTHS // target_value if was < target_value else TENTHS
+        tenth, tenth_before = _tenth_of(value, target_value), _tenth_of(was, target_value)
         if tenth == tenth_before and was > 0:
             return True
         part = change.before.targets[index]
@@ -288,7 +286,7 @@ def left_in(programme: Programme, stretch: Stretch) -> int:
     """The period in which a stretch that has ended is counted as left: never before the first that it covers."""
     assert stretch.ends_at is not None
     period = programme.window.running_or_next(stretch.ends_at, None)
-    assert period is not None, "nobody leaves a group that is over"
+    assert period is not None, "a customer cannot leave a group that is over"
     return max(stretch.first_period_number, period.number)
 
 
@@ -307,7 +305,11 @@ def _of_period(part: TargetStanding, number: int) -> Sequence[Progress]:
 
 def _tenth(runs: Sequence[Progress], target_value: int) -> int | None:
     """Where a customer stands in the latest run; None where nothing has touched the period."""
-    return min(runs[-1].value * TENTHS // target_value, TENTHS) if runs else None
+    return _tenth_of(runs[-1].value, target_value) if runs else None
+
+
+def _tenth_of(value: int, target_value: int) -> int:
+    return min(value * TENTHS // target_value, TENTHS)
 
 
 def _achieved(runs: Iterable[Progress]) -> bool:

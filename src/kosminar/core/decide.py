@@ -7,7 +7,7 @@ the engine's business. Rules in prose: docs/rules.md. Tests: tests/core/test_dec
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -100,7 +100,7 @@ class Judgement(Struct, frozen=True, gc=False):
 class Decision(Struct, frozen=True):
     """The facts, oldest first, and the standing after them; or the errors, and then the standing as it was.
 
-    A warning may stand beside either. Of an activity there is a judgement for each target that hears it.
+    There may be warnings with either. Of an activity there is a judgement for each target that hears it.
     """
 
     standing: Standing
@@ -320,27 +320,30 @@ def _progress(
     """
     was = part.progress_in(period, run=programme.kind.run_at(part, activity.occurred_at))
     day = local_day(activity.occurred_at, programme.zone) if target.measure.daily else None
-    if day is not None and day in was.days:
+    day_counted = day in was.days
+    if day_counted:
         amount = 0
     value = was.value + amount
     if value >= VALUE_LIMIT:
         return None
-    reason = Reason.DAY_COUNTED if day is not None and day in was.days else Reason.COUNTED
+    reason = Reason.DAY_COUNTED if day_counted else Reason.COUNTED
     judgement = Judgement(target.target_id, reason, period.number, amount, value)
     facts: list[Fact] = [Progressed(at, target.target_id, period.number, was.run, amount, value, day)]
     achieved = was.achieved_at is None and value >= target.values[period.number - 1]
-    moved = Progress(
-        period.number,
-        was.run,
-        value,
-        activity.occurred_at if achieved else was.achieved_at,
-        at if achieved else was.achieved_recorded_at,
-        _with_day(was.days, day),
-        was.rewarded,
-        was.forfeited,
-        was.settled,
-    )
     if not achieved:
+        # What happens all day is written out; the fold takes longer.
+        days = was.days if day is None or day_counted else tuple(sorted((*was.days, day)))
+        moved = Progress(
+            period.number,
+            was.run,
+            value,
+            was.achieved_at,
+            was.achieved_recorded_at,
+            days,
+            was.rewarded,
+            was.forfeited,
+            was.settled,
+        )
         return _Counted(judgement, part.with_progress(moved), facts)
     follows: list[Fact] = [Achieved(at, target.target_id, period.number, was.run, value, activity.occurred_at)]
     if not part.rewarded_in(period):
@@ -350,11 +353,7 @@ def _progress(
         ]
     for fact in (*facts, *follows):
         part = after(part, fact)
-    levels = programme.kind.met(programme, target, part, moved, at)
+    levels = programme.kind.met(programme, target, part, was.run, at)
     for fact in levels:
         part = after(part, fact)
     return _Counted(judgement, part, [*facts, *follows, *levels], turned=True)
-
-
-def _with_day(days: tuple[date, ...], day: date | None) -> tuple[date, ...]:
-    return days if day is None or day in days else tuple(sorted((*days, day)))

@@ -166,7 +166,7 @@ class RewardForfeited(_OfReward, frozen=True, gc=False):
 
 
 class RewardIssued(_OfReward, frozen=True, gc=False):
-    """Reported by whoever hands it over; the ledger's business, as the two below (rule 27)."""
+    """Reported as given; this and the two below change the ledger only (rule 27)."""
 
     name: ClassVar = FactName.REWARD_ISSUED
 

@@ -1,7 +1,7 @@
 """The fold: the standing after facts, one after another.
 
 `decide` gives the same standing in one pass; the audit, notices and tests fold. A property holds the two together
-(tests/properties/test_fold.py). Knows no kind of group: a fact says what happened, not why.
+(tests/model/engine_replay.py, tests/properties/test_totality.py). Knows no kind of group: a fact says what happened, not why.
 """
 
 from collections.abc import Callable, Iterable

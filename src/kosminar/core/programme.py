@@ -20,7 +20,7 @@ from kosminar.core.fact import Fact
 from kosminar.core.measure.measure import Measure
 from kosminar.core.period import NUMBERS_PER_ID, Period, numbered_id
 from kosminar.core.reward import Allocation, RewardDefinition
-from kosminar.core.standing import Progress, Run, Standing, TargetStanding
+from kosminar.core.standing import Run, Standing, TargetStanding
 from kosminar.core.window.fixed import FixedWindow
 
 
@@ -114,9 +114,9 @@ class Kind(Protocol):
         """The number of the run to which an activity of that instant belongs; 1 where there are no runs (rule 16)."""
 
     def met(
-        self, programme: "Programme", target: Target, standing: TargetStanding, progress: Progress, at: datetime
+        self, programme: "Programme", target: Target, standing: TargetStanding, run_number: int, at: datetime
     ) -> list[Fact]:
-        """What follows from an achieved period besides its own rewards (rule 19); `standing` is the part after it."""
+        """What follows from an achieved period of a run besides its own rewards (rule 19); `standing` has it already."""
 
     def due(self, programme: "Programme", target: Target, standing: TargetStanding, at: datetime) -> list[Fact]:
         """What fell due up to that instant and is not yet in the standing."""
@@ -212,7 +212,7 @@ class Programme:
 
     @cached_property
     def untouched(self) -> Standing:
-        """The standing of a customer of whom nothing is remembered."""
+        """The standing of a customer before anything happened to it."""
         return self.standing_of(tuple(self.kind.untouched() for _ in self.targets))
 
     def standing_of(self, targets: tuple[TargetStanding, ...]) -> Standing:

@@ -1,6 +1,6 @@
 """Time zones: which there are, and where their days begin.
 
-A zone is what the IANA database calls one. The files beside the zones are none for a programme: "localtime" is another
+A zone is what the IANA database calls one. Some files in its folder are not zones: "localtime" is another
 one on each machine, "right/UTC" counts leap seconds, and a folder such as "America" makes the reader fail.
 
 A day is a label on a calendar, never twenty-four hours: a local time that occurs twice is its first occurrence, a

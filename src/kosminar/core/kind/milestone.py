@@ -69,7 +69,7 @@ class Milestone:
         return MILESTONE_RUN
 
     def met(
-        self, programme: Programme, target: Target, standing: TargetStanding, progress: Progress, at: datetime
+        self, programme: Programme, target: Target, standing: TargetStanding, run_number: int, at: datetime
     ) -> list[Fact]:
         return []
 

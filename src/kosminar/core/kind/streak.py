@@ -19,7 +19,7 @@ from kosminar.core.fold import after
 from kosminar.core.number_set import EMPTY, span
 from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentTerms, Programme, RunCount, Target, TrackingType
-from kosminar.core.standing import FIRST_RUN, Progress, Run, Stretch, TargetStanding
+from kosminar.core.standing import FIRST_RUN, Run, Stretch, TargetStanding
 
 UNTOUCHED: Final = TargetStanding(runs=(FIRST_RUN,))
 
@@ -57,23 +57,23 @@ class Streak:
         return standing.run_at(at).number
 
     def met(
-        self, programme: Programme, target: Target, standing: TargetStanding, progress: Progress, at: datetime
+        self, programme: Programme, target: Target, standing: TargetStanding, run_number: int, at: datetime
     ) -> list[Fact]:
         """The levels that the course passes and the run has not reached yet, each with what it gives."""
-        run = standing.run_numbered(progress.run)
+        run = standing.run_numbered(run_number)
         highest = peak(programme, standing, run, at)
         facts: list[Fact] = []
         for level in programme.levels:
             if level.count > highest or level.level_id in run.reached:
                 continue
-            facts.append(LevelReached(at, target.target_id, run.number, level.level_id, level.count))
+            facts.append(LevelReached(at, target.target_id, run_number, level.level_id, level.count))
             facts += [
                 of_reward(
                     RewardEarned,
                     reward,
                     at=at,
                     target_id=target.target_id,
-                    run=run.number,
+                    run=run_number,
                     level_id=level.level_id,
                 )
                 for reward in level.rewards

@@ -21,7 +21,7 @@ Data: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """The customer whom the facts are about, and what brought them: an activity, a caller's request, or time alone."""
+    """The customer that the facts are about, and what caused them: an activity, a caller's request, or time alone."""
 
     organisation_id: int
     customer_id: int

@@ -1,6 +1,6 @@
 """What a brand is notified of: the facts of a group, in the words of its kind.
 
-Facts that have no wording are told by the one before or after them, or by nothing: leaving before a period's end
+A fact without wording is covered by the notice of the fact before or after it, or has none: leaving before a period's end
 forfeits quietly, and an opt-out enrolled nothing.
 """
 
