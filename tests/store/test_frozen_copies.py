@@ -228,7 +228,7 @@ def test_twenty_back_ups_end_with_a_sentence_wherever_the_database_stands_still(
             assert (it.code, it.said, it.left) == (1, "", frozenset()), it
             # One that was just beginning waits as long as a connection may take.
             last = it.complained.splitlines()[-1]
-            assert last.startswith(SILENT) or last.endswith("timeout expired"), it
+            assert last.startswith(SILENT) or last.endswith("timeout expired."), it
 
 
 @pytest.mark.long
