@@ -110,7 +110,7 @@ class Ours:
         return time.perf_counter() - began
 
     def _activities(self) -> int:
-        return self.stage.counts(self.database, ("activity",))["activity"]
+        return self.stage.counts(self.database, ("journal",))["journal"]
 
 
 def _wait_for_the_last(server: Served) -> None:

@@ -133,7 +133,7 @@ def _import(stage: Stage, line_count: int) -> Figure:
         for count in (line_count // 10, line_count):
             with stage.cloned("importing", template=template) as database:
                 peaks.append(_imported(stage, database, organisation_id, count))
-                found = stage.counts(database, ("activity",))["activity"]
+                found = stage.counts(database, ("journal",))["journal"]
                 if found != count:
                     raise RuntimeError(f"{found} of {count} lines were imported")
     tenth, whole = peaks

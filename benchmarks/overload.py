@@ -222,7 +222,7 @@ async def _measure(port: int, crowd: str, polite: str, *, client_count: int, sec
 
 async def _stored(database_url: str) -> set[str]:
     connection = await asyncpg.connect(database_url)
-    rows = await connection.fetch("SELECT activity_id FROM activity")
+    rows = await connection.fetch("SELECT activity_id FROM journal WHERE kind = 'activity'")
     await connection.close()
     assert len(rows) == len({row["activity_id"] for row in rows}), "an activity is there twice"
     return {row["activity_id"] for row in rows}

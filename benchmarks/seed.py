@@ -189,7 +189,7 @@ SELECT table_name AS name
  WHERE table_schema = 'public' AND column_name IN ('bucket', 'customer_id') AND table_name <> 'place'
  GROUP BY table_name
 HAVING count(*) = 2
- ORDER BY array_position(ARRAY['fact', 'enrolment', 'customer', 'command', 'activity'], table_name::text)
+ ORDER BY array_position(ARRAY['journal', 'enrolment', 'customer'], table_name::text)
 """
 
 
@@ -240,9 +240,7 @@ def run(stage: Stage, *, quick: bool) -> list[Figure]:
             multiply(stage, "seeded", population.organisation_id, customer_count)
             seconds = time.perf_counter() - began
             clean = population.audited()
-            rows = stage.counts(
-                "seeded", ("customer", "command", "activity", "enrolment", "progress", "fact", "reward")
-            )
+            rows = stage.counts("seeded", ("customer", "journal", "enrolment", "progress", "reward"))
             found.append(Figure(f"Seeding {customer_count:,} customers", seconds, "s", note=f"clean: {clean}; {rows}"))
     return found
 

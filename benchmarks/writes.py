@@ -59,7 +59,7 @@ class _Side:
     worked: int = 0
     first: int = 0
     # What each call writes a row of; the number of enrolments grows by every second one.
-    written: ClassVar[tuple[str, ...]] = ("command", "fact")
+    written: ClassVar[tuple[str, ...]]
 
     def check(self, *, in_flight_max: int) -> None:
         """Every call that was counted wrote its rows, and nothing was written but for calls that the end cut off."""
@@ -77,6 +77,7 @@ class _Side:
 @dataclass(kw_only=True)
 class Ours(_Side):
     cast: Cast
+    written = ("journal",)
 
     def measure(self, server: Served, connections: int, seconds: float) -> Measured:
         self.begin()
@@ -90,6 +91,8 @@ class Ours(_Side):
 
 
 class Yardstick(_Side):
+    written = ("command", "fact")
+
     def measure(self, clients: int, seconds: float) -> Measured:
         self.begin()
         latencies = self.stage.pgbench(

@@ -216,7 +216,7 @@ async def test_attributes_are_kept_exactly_whatever_they_hold(acme: Brand) -> No
     )
 
     assert {result["status"] for result in results} == {"accepted"}
-    rows = await acme.house.pool.fetch("SELECT activity_id, attributes->>'x' AS x FROM activity")
+    rows = await acme.house.pool.fetch("SELECT activity_id, attributes->>'x' AS x FROM journal")
     kept = {row["activity_id"]: row["x"] for row in rows}
     assert (kept["v0"], kept["v2"], kept["v6"]) == (str(10**40), "é\U0001f3c3", "  ")
 

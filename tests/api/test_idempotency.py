@@ -120,7 +120,7 @@ async def test_a_request_that_was_cut_off_half_way_is_finished(acme: Brand, spri
     body = {"activities": [purchase("a", 501, TODAY, 250), purchase("b", 502, TODAY, 5)]}
     await acme.call("POST", "/v1/activities", body, headers=KEY)
     await pool.execute("DELETE FROM idempotency_result WHERE number <> 1")
-    await pool.execute("DELETE FROM activity WHERE activity_id = 'b'")
+    await pool.execute("DELETE FROM journal WHERE activity_id = 'b'")
 
     results = (await acme.call("POST", "/v1/activities", body, headers=KEY)).json()["results"]
 
@@ -132,11 +132,11 @@ async def test_an_item_that_fails_by_our_fault_hides_no_other_and_is_tried_again
     acme: Brand, spring: Programme, pool
 ) -> None:
     """The database itself refuses one of the two, as a fault of ours would make it."""
-    await pool.execute("ALTER TABLE activity ADD CONSTRAINT a_fault_of_ours CHECK (activity_id <> 'poison')")
+    await pool.execute("ALTER TABLE journal ADD CONSTRAINT a_fault_of_ours CHECK (activity_id <> 'poison')")
     body = {"activities": [purchase("b", 501, TODAY, 1), purchase("poison", 502, TODAY, 1)]}
 
     spoiled = await acme.call("POST", "/v1/activities", body, headers=KEY)
-    await pool.execute("ALTER TABLE activity DROP CONSTRAINT a_fault_of_ours")
+    await pool.execute("ALTER TABLE journal DROP CONSTRAINT a_fault_of_ours")
     mended = await acme.call("POST", "/v1/activities", body, headers=KEY)
 
     assert [(one["status"], one["code"]) for one in spoiled.json()["results"]] == [

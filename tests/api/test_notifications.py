@@ -282,7 +282,7 @@ async def test_what_is_reported_in_the_batch_that_earned_it_is_known(acme: Brand
     definition_id = spring.group["targets"][0]["rewards"][0]["id"]
     key = RewardKey(spring.target_id, spring.group["periods"][1]["id"], 0, 1, definition_id)
     bought = Activity("a", "transaction", NOW, {"amount": Decimal(250)})
-    reversal = RewardReport(key, RewardState.REVERSED, "Returned.", reported_by="test")
+    reversal = RewardReport(key, RewardState.REVERSED, "Returned.")
 
     _, reported = await house.writer.submit(Request(acme.organisation_id, 501, each) for each in (bought, reversal))
 

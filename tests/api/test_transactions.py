@@ -51,7 +51,7 @@ async def test_a_bill_is_recorded_and_tells_what_it_brought_about(acme: Brand) -
     assert [fact["name"] for fact in content["sideEffects"]] == ["enrolled", "progressed", "achieved"]
     assert content["sideEffects"][1]["value"] == 250
     assert {fact["targetGroupId"] for fact in content["sideEffects"]} == {spring.target_group_id}
-    row = await acme.house.pool.fetchrow("SELECT activity_id, attributes::text FROM activity")
+    row = await acme.house.pool.fetchrow("SELECT activity_id, attributes::text FROM journal")
     assert row["activity_id"] == "bill:B-1"
     assert row["attributes"] == ('{"amount": 250.000, "discount": 50.500, "billNumber": "B-1", "grossAmount": 300.500}')
 
@@ -72,7 +72,7 @@ async def test_a_customer_is_named_by_any_identifier_of_any_source(acme: Brand) 
     for number, (name, value) in enumerate(names):
         await recorded(acme, bill(billNumber=f"B-{number}"), name, value, source="wechat")
 
-    owners = await acme.house.pool.fetch("SELECT customer_id FROM activity")
+    owners = await acme.house.pool.fetch("SELECT customer_id FROM journal")
     assert [row["customer_id"] for row in owners] == [501] * len(names)
 
 
@@ -106,7 +106,7 @@ async def test_a_bill_without_a_date_is_dated_now_and_one_without_zone_in_the_br
     await recorded(acme, bill(billNumber="B-2", billingDate=None))
     await recorded(acme, bill(billNumber="B-3", billingDate="2031-02-12T13:05:00"))
 
-    rows = await acme.house.pool.fetch("SELECT occurred_at FROM activity ORDER BY activity_id")
+    rows = await acme.house.pool.fetch("SELECT occurred_at FROM journal ORDER BY activity_id")
     assert [row["occurred_at"] for row in rows] == [NOW, NOW, datetime(2031, 2, 12, 12, 5, tzinfo=UTC)]
 
 
@@ -116,7 +116,7 @@ async def test_an_undated_bill_that_is_sent_again_later_is_the_same_bill(acme: B
 
     assert (await recorded(acme, bill(billingDate=...)))["createdId"] == first["createdId"]
     assert codes(await post(acme, bill(billingDate=..., billAmount=251))) == [390005]
-    assert await acme.house.pool.fetchval("SELECT count(*) FROM activity") == 1
+    assert await acme.house.pool.fetchval("SELECT count(*) FROM journal") == 1
 
 
 async def test_a_bill_of_the_future_is_refused_and_one_too_late_is_recorded_with_a_warning(acme: Brand) -> None:

@@ -113,7 +113,7 @@ class Story:
         if isinstance(step, scenario.Enrol):
             balance = None if step.initial_balance is None else thousandths_of(Decimal(step.initial_balance))
             command = Enrol(target_id, None, balance, bool(step.reset))
-        change = EnrolmentChange(group_id, command, "story")
+        change = EnrolmentChange(group_id, command)
         outcome = await self.house.writer.submit_one(Request(self.organisation_id, step.customer_id, change))
         assert isinstance(outcome, EnrolmentOutcome)
         expected = [] if step.expected_code is None else [step.expected_code]

@@ -371,13 +371,13 @@ STATE = {
         SELECT t.name AS programme, e.customer_id, e.number, e.method, e.starts_at, e.ends_at, e.first_period_number
           FROM enrolment e JOIN target t USING (target_id)
     """,
-    "activity": "SELECT customer_id, activity_id, type, occurred_at, attributes, fingerprint, at FROM activity",
+    "activity": f"{UNFOLDED} SELECT customer_id, activity_id, type, occurred_at, attributes, fingerprint, at FROM activity",
     "command": f"""{UNFOLDED}
         SELECT t.name AS programme, c.customer_id, c.name, c.period_name, c.initial_balance, c.reset, c.at
           FROM command c JOIN target t USING (target_id)
     """,
     "fact": f"""{UNFOLDED}
-        SELECT t.name AS programme, f.customer_id, f.name, f.at, q.name AS period, f.run, l.name AS level, f.value, f.reason
+        SELECT t.name AS programme, f.customer_id, f.name, f.at, q.name AS period, f.run, l.name AS level, f.amount, f.value, f.reason
           FROM fact f JOIN target t USING (target_id) LEFT JOIN period q USING (period_id)
           LEFT JOIN level l USING (level_id)
     """,

@@ -231,7 +231,7 @@ async def waiting_for_a_lock(pool: asyncpg.Pool) -> None:
 
 
 async def recorded_in(pool: asyncpg.Pool) -> set[str]:
-    return {row["activity_id"] for row in await pool.fetch("SELECT activity_id FROM activity")}
+    return {row["activity_id"] for row in await pool.fetch("SELECT activity_id FROM journal WHERE kind = 'activity'")}
 
 
 async def differences(pool: asyncpg.Pool) -> list[object]:
@@ -287,7 +287,9 @@ async def test_one_of_two_restarts_and_then_the_other_and_no_request_fails(
 
     assert load.failures == []
     assert await recorded_in(house.pool) == load.recorded
-    assert await house.pool.fetchval("SELECT count(*) FROM command") == load.commands
+    assert (
+        await house.pool.fetchval("SELECT count(*) FROM journal WHERE kind IN ('enrol', 'un_enrol')") == load.commands
+    )
     assert await differences(house.pool) == []
 
 
@@ -313,7 +315,9 @@ async def test_what_was_answered_before_the_end_is_there_after_it(house, http, d
     assert load.recorded <= kept
     # At most what each client was sending when it failed, and had no answer for.
     assert len(kept - load.recorded) <= CLIENT_COUNT
-    assert await house.pool.fetchval("SELECT count(*) FROM command") >= load.commands
+    assert (
+        await house.pool.fetchval("SELECT count(*) FROM journal WHERE kind IN ('enrol', 'un_enrol')") >= load.commands
+    )
     assert await differences(house.pool) == []
 
 

@@ -64,8 +64,8 @@ class Brand:
         return self.programmes[name].targets[0].target_id
 
     def _call(self, customer_id: int, name: str, command: Enrol | UnEnrol) -> Request:
-        change = EnrolmentChange(self.programmes[name].target_group_id, command, "test")
-        return Request(self.organisation_id, customer_id, change)
+        change = EnrolmentChange(self.programmes[name].target_group_id, command)
+        return Request(self.organisation_id, customer_id, change, asked_by="test")
 
     def buy(self, customer_id: int, activity_id: str, occurred_at: datetime, amount: str = "100") -> Request:
         bought = Activity(activity_id, "transaction", occurred_at, {"amount": Decimal(amount)})

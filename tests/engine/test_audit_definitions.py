@@ -5,7 +5,7 @@ organisation's definitions do not have, and documents that are damaged or that n
 import asyncpg
 import pytest
 from tests.engine.brand import deactivate, found, milestone
-from tests.engine.test_auditor import OF_CUSTOMER, PERIOD, ROW, Tampered, town
+from tests.engine.test_auditor import OF_CUSTOMER, ROW, Tampered, town
 
 from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.difference import Difference
@@ -18,7 +18,7 @@ NOWHERE = 999
 LEVEL = f"{ROW} AND level_id <> 0"
 
 NAMING = [
-    ("command", "target_id", f"{ROW} AND sequence = 2", "At the end"),
+    ("journal", "target_id", f"{ROW} AND number = 2", "At the end"),
     ("enrolment", "target_id", ROW, "At the end"),
     ("progress", "target_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
     ("progress", "period_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
@@ -129,21 +129,23 @@ async def tamper(pool: asyncpg.Pool, sql: str, organisation_id: int, number: int
 
 @pytest.mark.parametrize("name", ["reward_earned", "period_ended"])
 async def test_a_period_ends_fact_that_names_another_target_is_one_difference(town, name: str) -> None:
-    another = town.target_id("In a row")
-    await town.tamper(f"UPDATE fact SET target_id = {another} {ROW} {PERIOD} 1 AND name = '{name}'")
+    mine, another = town.target_id("At the end"), town.target_id("In a row")
+    await town.tamper(
+        f"UPDATE journal SET facts = replace(facts::text, '[\"{name}\",{mine},', '[\"{name}\",{another},')::json"
+        f" {OF_CUSTOMER} AND kind = 'period_end' AND facts::text LIKE '%[\"period_ended\",{mine},1,%'"
+    )
 
     (difference,) = await town.differences()
 
-    assert (difference.expected, difference.found) == (
-        {"target_id": town.target_id("At the end")},
-        {"target_id": another},
-    )
+    assert (difference.expected, difference.found) == ({"target_id": mine}, {"target_id": another})
 
 
-@pytest.mark.parametrize(("table", "column"), [("command", "initial_balance"), ("reward", "points")])
+@pytest.mark.parametrize(("table", "column"), [("journal", "initial_balance_thousandths"), ("reward", "points")])
 async def test_the_database_takes_no_number_that_is_none(town, table: str, column: str) -> None:
     """What is read as a number is one, so that nothing that is stored can stop the audit."""
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(
+        (asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError, asyncpg.InvalidTextRepresentationError)
+    ):
         await town.house.pool.execute(
             f"UPDATE {table} SET {column} = 'NaN' WHERE organisation_id = $1 AND {column} IS NOT NULL",
             town.brand.organisation_id,

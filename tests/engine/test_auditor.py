@@ -94,7 +94,7 @@ async def report(house: House, brand: Brand, customer_id: int, *outcomes: Reward
     key = RewardKey(programme.targets[0].target_id, programme.period_id(2), 0, 1, reward.reward_definition_id)
     for outcome in outcomes:
         reason = None if outcome is RewardState.ISSUED else "given by mistake"
-        change = RewardReport(key, outcome, reason, "shop")
+        change = RewardReport(key, outcome, reason)
         (done,) = await house.writer.submit([Request(brand.organisation_id, customer_id, change)])
         assert isinstance(done, ReportOutcome)
         assert not done.errors
@@ -352,11 +352,10 @@ KEYS = {
     "customer_id": Change("customer_id + 1000"),
 }
 LATER = "interval '1 second'"
-REPORT = f"{OF_CUSTOMER} AND outcome = 'issued'"
 LEVEL = f"{ROW} AND level_id <> 0"
-FACT = f"{ROW} AND name = 'achieved' {PERIOD} 1"
-LEVEL_FACT = f"{ROW} AND name = 'level_reached'"
-GIVEN_FACT = f"{ROW} AND name = 'reward_earned' {PERIOD} 1"
+JANUARY = f"{OF_CUSTOMER} AND activity_id = 'january'"
+REPORT = f"{OF_CUSTOMER} AND outcome = 'reversed'"
+FIRST_END = f"{OF_CUSTOMER} AND number = (SELECT min(number) FROM journal {OF_CUSTOMER} AND kind = 'period_end')"
 
 # Of each table the row that is tampered with, and every column that the audit covers.
 COVERED: dict[str, tuple[str, dict[str, Change]]] = {
@@ -383,31 +382,29 @@ COVERED: dict[str, tuple[str, dict[str, Change]]] = {
             "customer_id": Change("3", customer_id=90),
         },
     ),
-    "command": (
-        f"{ROW} AND name = 'enrol'",
+    "journal": (
+        f"{ROW} AND kind = 'enrol'",
         {
             **KEYS,
-            "sequence": Change("sequence + 1000"),
-            "name": Change("'un_enrol'", f"{ROW} AND name = 'enrol' AND period_name IS NULL", "At once"),
-            "target_id": ANOTHER_TARGET,
-            "period_name": Change("'Cycle_2'"),
-            "initial_balance": Change("5"),
-            "reset": Change("false", f"{ROW} AND reset", "In a row", 2),
-            "definitions_version": Change("definitions_version + 100"),
+            "number": Change("number + 1000"),
             "at": Change(f"at - {LATER}"),
-        },
-    ),
-    "activity": (
-        f"{OF_CUSTOMER} AND activity_id = 'january'",
-        {
-            **KEYS,
-            "sequence": Change("sequence + 1000"),
-            "type": Change("'another'"),
-            "occurred_at": Change(f"occurred_at + {LATER}"),
-            "attributes": Change("'{\"amount\": 50}'"),
-            "fingerprint": Change("sha256('x')"),
-            "definitions_version": Change("0"),
-            "at": Change(f"at + {LATER}"),
+            "occurred_at": Change(f"occurred_at + {LATER}", JANUARY),
+            "definitions_version": Change("definitions_version + 100"),
+            "entry": Change("2", JANUARY),
+            "kind": Change("'un_enrol', reset = NULL", f"{ROW} AND kind = 'enrol' AND period_name IS NULL", "At once"),
+            "type": Change("'another'", JANUARY),
+            "fingerprint": Change("sha256('x')", JANUARY),
+            "verdicts": Change("'[[1,\"NO_NUMBER\",1]]'", JANUARY),
+            "facts": Change("'[]'"),
+            "target_id": ANOTHER_TARGET,
+            "target_group_id": Change("target_group_id + 1", FIRST_END),
+            "initial_balance_thousandths": Change("5000"),
+            "reset": Change("false", f"{ROW} AND reset", "In a row", 2),
+            "period_name": Change("'Cycle_2'"),
+            "reward_id": Change("'1-1-P1-1-1'", REPORT),
+            "outcome": Change("'failed'", REPORT),
+            "attributes": Change("'{\"amount\": 50}'", JANUARY),
+            "reason": Change("'somebody'", REPORT),
         },
     ),
     "enrolment": (
@@ -456,24 +453,6 @@ COVERED: dict[str, tuple[str, dict[str, Change]]] = {
             "watch_number": Change("NULL", name="In a row"),
         },
     ),
-    "fact": (
-        FACT,
-        {
-            **KEYS,
-            "sequence": Change("1000"),
-            "ordinal": Change("ordinal + 100"),
-            "name": Change("'opted_out'"),
-            "at": Change(f"at + {LATER}"),
-            "target_group_id": Change("target_group_id + 1"),
-            "target_id": ANOTHER_TARGET,
-            "period_id": Change("NULL"),
-            "run": Change("2"),
-            "level_id": Change("NULL", LEVEL_FACT, "In a row"),
-            "reward_definition_id": Change("NULL", GIVEN_FACT),
-            "value": Change("7"),
-            "reason": Change("'somebody'"),
-        },
-    ),
     "reward": (
         f"{ROW} {PERIOD} 1",
         {
@@ -494,21 +473,6 @@ COVERED: dict[str, tuple[str, dict[str, Change]]] = {
             "earned_at": Change(f"earned_at - {LATER}"),
             "sequence": Change("sequence + 1"),
             "handed_over": Change("NOT handed_over"),
-        },
-    ),
-    "reward_report": (
-        REPORT,
-        {
-            **KEYS,
-            "sequence": Change("sequence + 1000"),
-            "target_id": Change("target_id + 1"),
-            "period_id": Change("period_id + 1"),
-            "level_id": Change("level_id + 1"),
-            "run": Change("2"),
-            "reward_definition_id": Change("reward_definition_id + 1"),
-            "outcome": Change("'failed', reason = 'somebody'"),
-            "reason": Change("'somebody'"),
-            "at": Change(f"at - {LATER}"),
         },
     ),
     "notification": (
@@ -539,9 +503,11 @@ LEFT_OUT = {
         "first_name": "A name is for showing; nothing is decided by it.",
         "last_name": "A name is for showing; nothing is decided by it.",
     },
-    "command": {"asked_by": "Who asked is told nowhere else, and nothing is decided by it."},
-    "activity": {"activity_id": "The caller's own name for it, which is told nowhere else."},
-    "reward_report": {"reported_by": "Who reported is told nowhere else, and nothing is decided by it."},
+    "journal": {
+        "asked_by": "Who asked is told nowhere else, and nothing is decided by it.",
+        "request_id": "Under which request is told nowhere else, and nothing is decided by it.",
+        "activity_id": "The caller's own name for it, which is told nowhere else.",
+    },
     "notification": {
         "body": "What was wanted, and by whom, is not remembered; its event id is looked at, what else was sent is not.",
         "created_at": "Real time, which no command knows.",
@@ -610,14 +576,11 @@ async def test_a_deleted_row_is_found(town, table: str) -> None:
 # Of each table the part of the key that makes a copied row a new one.
 STRAYS = {
     "customer_identifier": '{"value": "stray@example.com"}',
-    "command": '{"sequence": 1000}',
-    "activity": '{"activity_id": "stray", "sequence": 1000}',
+    "journal": '{"number": 1000}',
     "enrolment": '{"number": 9, "ends_at": "2031-02-01T00:00:00Z"}',
     "progress": '{"run": 9}',
     "streak": '{"run": 9, "starts_at": "2031-02-01T00:00:00Z"}',
-    "fact": '{"sequence": 1000}',
     "reward": '{"period_id": 1000000}',
-    "reward_report": '{"sequence": 1000}',
     "notification": '{"number": 1000}',
     "delivery": '{"number": 1000}',
     "webhook_queue": '{"customer_id": 1000}',
@@ -686,21 +649,10 @@ async def test_a_forfeited_reward_that_somebody_issued_is_found(town) -> None:
     assert difference.found == {"state": "issued", "reason": None}
 
 
-async def test_a_number_that_is_taken_twice_and_one_that_is_left_out_are_found(town) -> None:
-    await town.tamper(
-        f"UPDATE command SET sequence = (SELECT sequence FROM activity {OF_CUSTOMER} AND activity_id = 'january')"
-        f" {ROW} AND name = 'enrol'"
-    )
+async def test_a_number_that_is_left_out_is_found(town) -> None:
+    await town.tamper(f"DELETE FROM journal {ROW} AND kind = 'enrol'")
 
-    whats = [one.what for one in await town.differences()]
-    orders = [what for what in whats if what.endswith("of the customer's order")]
-
-    # The activity keeps its number, the command takes it too, and the command's own is nobody's but the trail's.
-    assert orders == ["number 4 of the customer's order"]
-
-    await town.tamper(f"DELETE FROM fact {ROW} AND name = 'enrolled'")
-    whats = [one.what for one in await town.differences()]
-    assert "number 2 of the customer's order" in whats
+    assert "number 2 of the customer's order" in [one.what for one in await town.differences()]
 
 
 async def test_an_activity_altered_where_nothing_counted_it_is_found(town) -> None:
@@ -712,11 +664,11 @@ async def test_an_activity_altered_where_nothing_counted_it_is_found(town) -> No
         "type = 'another'",
         "occurred_at = occurred_at + interval '1s'",
     ):
-        async with town.undone("activity"):
-            await town.tamper(f"UPDATE activity SET {change} {OF_CUSTOMER} AND activity_id = 'unheard'", customer_id=3)
+        async with town.undone("journal"):
+            await town.tamper(f"UPDATE journal SET {change} {OF_CUSTOMER} AND activity_id = 'unheard'", customer_id=3)
 
-            (difference,) = await town.differences()
-            assert (difference.customer_id, difference.what) == (3, "activity 'unheard'"), change
+            found = {(one.customer_id, one.what.partition(", ")[0]) for one in await town.differences()}
+            assert found == {(3, "activity 'unheard'")}, change
 
 
 async def test_a_reward_of_another_organisations_target_is_found(town) -> None:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.definitions import POINTS, month
 from tests.engine.brand import BEFORE, FOUNDED_AT, Brand, deactivate, found, milestone, streak
+from tests.unfolded import UNFOLDED
 
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.errors import Code
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.asyncio
 
 ACCEPTED = Status.ACCEPTED
 IN_JANUARY: datetime = month(1)
-SAVED = ("command", "activity", "enrolment", "progress", "fact", "reward", "notification", "delivery", "webhook_queue")
+SAVED = ("journal", "enrolment", "progress", "reward", "notification", "delivery", "webhook_queue")
 # Far longer than anything takes that is waited for here.
 PATIENCE_SECONDS = 20
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -75,7 +76,7 @@ async def shown(pool: asyncpg.Pool) -> datetime:
     return at
 
 
-@pytest.mark.parametrize("table", ["activity", "reward", "notification", "delivery", "webhook_queue"])
+@pytest.mark.parametrize("table", ["journal", "reward", "notification", "delivery", "webhook_queue"])
 async def test_a_change_and_what_is_told_of_it_are_saved_together_or_not_at_all(house, pool, brand, table) -> None:
     both = [brand.enrol(1, "Spring"), brand.buy(1, "a", IN_JANUARY)]
     async with pool.acquire() as beside, beside.transaction():
@@ -111,7 +112,7 @@ async def test_no_batch_has_more_than_500_changes_so_nobody_waits_for_more(house
 
     assert {outcome.status for outcome in [await first, *await rest]} == {ACCEPTED}
     # Rows of one transaction have the same xmin.
-    rows = await pool.fetch("SELECT count(*) FROM activity GROUP BY xmin::text ORDER BY min(sequence)")
+    rows = await pool.fetch("SELECT count(*) FROM journal GROUP BY xmin::text ORDER BY min(number)")
     assert [row["count"] for row in rows] == [1, 500, 500, 1]
 
 
@@ -123,7 +124,7 @@ async def test_a_customer_is_read_under_the_lock_and_not_before(house, pool, bra
         await waiting_for_a_lock(pool)
 
     assert await buying == ActivityOutcome(ACCEPTED)
-    assert await pool.fetchval("SELECT sequence FROM activity") == 8
+    assert await pool.fetchval("SELECT number FROM journal WHERE kind = 'activity'") == 8
     assert await pool.fetchval("SELECT sequence FROM customer") == 8
 
 
@@ -143,7 +144,7 @@ async def test_a_clock_moves_between_batches_and_never_under_one(house, pool, br
     assert (await buying).code is None
     await moving
     assert shown_meanwhile == IN_JANUARY
-    assert await pool.fetchval("SELECT at FROM activity") == IN_JANUARY
+    assert await pool.fetchval("SELECT at FROM journal WHERE kind = 'activity'") == IN_JANUARY
 
 
 async def test_who_is_held_up_keeps_nobody_of_another_lane_waiting(house, pool) -> None:
@@ -193,7 +194,7 @@ async def test_nobody_is_answered_before_the_commit_is_through(house, pool, bran
     )
     # Deferred, so that it is the COMMIT that waits.
     await pool.execute(
-        "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON activity DEFERRABLE INITIALLY DEFERRED"
+        "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON journal DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION linger()"
     )
 
@@ -265,7 +266,7 @@ async def test_after_a_deactivation_a_watch_that_was_left_goes_when_its_period_i
     before = [row[0] for row in await pool.fetch(watches)]
     await deactivate(pool, brand, "Chain", at=month(3) + timedelta(days=4))
     await house.closer.advance(organisation_id, month(4))
-    broken = await pool.fetchval("SELECT count(*) FROM fact WHERE name = 'streak_broken'")
+    broken = await pool.fetchval(f"{UNFOLDED} SELECT count(*) FROM fact WHERE name = 'streak_broken'")
     await house.closer.advance(organisation_id, month(6))
 
     assert before == [2, 4]

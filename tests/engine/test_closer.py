@@ -365,7 +365,7 @@ async def test_no_command_is_dated_before_a_period_end_that_was_worked(house, wa
     (outcome,) = await house.writer.submit([brand.buy(1, "a", month(1))])
 
     assert outcome.code == 390007
-    assert await house.pool.fetchval("SELECT at FROM activity") == month(2) + 3 * DAY
+    assert await house.pool.fetchval("SELECT at FROM journal WHERE kind = 'activity'") == month(2) + 3 * DAY
     await agreed(house)
 
 

@@ -51,7 +51,7 @@ async def lived(house: House, name: str = "acme") -> Brand:
     await house.writer.submit_one(brand.buy(1, "d", month(2) + DAY, "30"))
     key = await reward_key(house.pool, brand, customer_id=1)
     await house.writer.submit_one(
-        Request(brand.organisation_id, 1, RewardReport(key, RewardState.FAILED, "out of stock", "test"))
+        Request(brand.organisation_id, 1, RewardReport(key, RewardState.FAILED, "out of stock"))
     )
     return brand
 

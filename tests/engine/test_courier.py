@@ -1106,7 +1106,7 @@ async def test_a_reward_is_issued_when_its_receiver_says_yes(handing, courier, r
 
     assert await handing.reward() == ("issued", None)
     assert [one.body["eventName"] for one in receiver.received] == ["rewardIssued"]
-    reports = await handing.house.pool.fetch("SELECT outcome, reported_by FROM reward_report")
+    reports = await handing.house.pool.fetch("SELECT outcome, asked_by FROM journal WHERE kind = 'report'")
     assert [tuple(row) for row in reports] == [("issued", f"webhook endpoint {handing.endpoint}")]
 
 
@@ -1158,7 +1158,7 @@ async def reverse(handing: Handing) -> None:
     text = await handing.house.pool.fetchval("SELECT reward_id FROM notification WHERE name = 'rewardIssued'")
     named = parse_reward_id(text)
     assert named is not None
-    report = RewardReport(named[1], RewardState.REVERSED, "returned", reported_by="shop")
+    report = RewardReport(named[1], RewardState.REVERSED, "returned")
     outcome = await handing.house.writer.submit_one(Request(handing.brand.organisation_id, 1, report))
     assert outcome.errors == ()
 

@@ -104,7 +104,7 @@ async def waiting_for_a_lock(pool: asyncpg.Pool, how_many: int = 1) -> None:
 
 
 NAMES = ("At the end", "Both", "By itself", "Given up", "In a row")
-TABLES = ("customer", "enrolment", "progress", "streak", "fact", "reward", "command", "activity")
+TABLES = ("customer", "enrolment", "progress", "streak", "journal", "fact", "reward")
 
 
 def definitions() -> list[Any]:
@@ -207,10 +207,12 @@ async def rows_of(pool: asyncpg.Pool, brand: Brand, ids: Sequence[int]) -> dict[
                 {
                     column: words[column].get(value, value) if column in words else value
                     for column, value in row.items()
-                    if column not in {"bucket", "organisation_id", "reached"}
+                    if column not in {"bucket", "organisation_id", "reached", "facts", "verdicts", "reward_id"}
                 }
             )
-            for row in await pool.fetch(f"SELECT * FROM {table} WHERE organisation_id = $1", brand.organisation_id)
+            for row in await pool.fetch(
+                f"{UNFOLDED} SELECT * FROM {table} WHERE organisation_id = $1", brand.organisation_id
+            )
         )
         for table in TABLES
     }
@@ -526,6 +528,6 @@ async def test_many_broken_streaks_of_one_bucket_are_all_found(house, together, 
 
     await house.closer.advance(brand.organisation_id, month(3))
 
-    broken = await house.pool.fetch("SELECT customer_id FROM fact WHERE name = 'streak_broken' ORDER BY 1")
+    broken = await house.pool.fetch(f"{UNFOLDED} SELECT customer_id FROM fact WHERE name = 'streak_broken' ORDER BY 1")
     assert [row[0] for row in broken] == ids
     await agreed(house)

@@ -58,7 +58,9 @@ def buy(brand: Brand, customer_id: int, activity_id: str) -> Request:
 
 
 async def trail_of(pool: asyncpg.Pool, customer_id: int) -> list[str]:
-    rows = await pool.fetch("SELECT activity_id FROM activity WHERE customer_id = $1 ORDER BY sequence", customer_id)
+    rows = await pool.fetch(
+        "SELECT activity_id FROM journal WHERE customer_id = $1 AND kind = 'activity' ORDER BY number", customer_id
+    )
     return [row["activity_id"] for row in rows]
 
 
@@ -129,7 +131,7 @@ async def test_under_load_a_commit_is_shared_and_no_batch_is_too_large(pool, bra
 
     assert set(outcomes) == {ACCEPTED}
     # Rows of one transaction have the same xmin.
-    rows = await pool.fetch("SELECT count(*) FROM activity GROUP BY xmin::text")
+    rows = await pool.fetch("SELECT count(*) FROM journal GROUP BY xmin::text")
     sizes = [row["count"] for row in rows]
     assert sum(sizes) == len(requests)
     assert max(sizes) <= BATCH_SIZE_MAX
@@ -140,7 +142,7 @@ async def test_a_request_alone_waits_for_nobody(pool, brand, writer) -> None:
     for number in range(3):
         assert await writer.submit_one(buy(brand, 1, f"a{number}")) == ACCEPTED
 
-    assert await pool.fetchval("SELECT count(DISTINCT xmin::text) FROM activity") == 3
+    assert await pool.fetchval("SELECT count(DISTINCT xmin::text) FROM journal") == 3
 
 
 async def test_a_waiting_customer_keeps_only_its_own_lane_waiting(pool, brand, writer) -> None:
@@ -187,7 +189,7 @@ async def test_what_got_past_the_reader_and_cannot_be_stored_harms_nobody_else(p
     assert [one["event"] for one in logs if one["log_level"] == "error"] == ["request_failed"]
     assert outcomes.pop(20) == ActivityOutcome(Status.REJECTED, Code.INTERNAL_ERROR)
     assert outcomes == [ACCEPTED] * len(CUSTOMER_IDS)
-    assert await pool.fetchval("SELECT count(*) FROM activity WHERE activity_id <> 'fine'") == 0
+    assert await pool.fetchval("SELECT count(*) FROM journal WHERE activity_id <> 'fine'") == 0
     assert await writer.submit_one(buy(brand, 7, "the lane goes on")) == ACCEPTED
 
 
@@ -204,7 +206,7 @@ async def test_a_customer_id_that_no_column_holds_harms_nobody_else(brand, write
 
 async def test_a_refusal_is_one_callers_answer_and_nothing_of_it_is_kept(pool, brand, writer) -> None:
     stranger = await found(pool, "globex", [milestone("Spring")], customer_ids=[1, 99])
-    unknown = EnrolmentChange(999_999, UnEnrol(999_999), "test")
+    unknown = EnrolmentChange(999_999, UnEnrol(999_999))
     foreign = Request(brand.organisation_id, 1, stranger.enrol(1, "Spring").change)
 
     outcomes = await writer.submit(
@@ -231,8 +233,8 @@ async def test_a_refusal_is_one_callers_answer_and_nothing_of_it_is_kept(pool, b
         ActivityOutcome(Status.REJECTED, Code.ACTIVITY_ID_REUSED),
     ]
     assert outcomes[7].errors == ()
-    assert await pool.fetchval("SELECT count(*) FROM activity") == 1
-    assert await pool.fetchval("SELECT count(*) FROM command") == 1
+    assert await pool.fetchval("SELECT count(*) FROM journal WHERE kind = 'activity'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM journal WHERE kind = 'enrol'") == 1
     rows = await pool.fetch("SELECT customer_id, sequence FROM customer WHERE sequence > 0 ORDER BY customer_id")
     assert [tuple(row) for row in rows] == [(1, 1), (3, 1)]
 
@@ -240,7 +242,7 @@ async def test_a_refusal_is_one_callers_answer_and_nothing_of_it_is_kept(pool, b
 # ---------------------------------------------------------------- losing the database
 
 
-TABLES = ("command", "activity", "enrolment", "progress", "fact", "reward")
+TABLES = ("journal", "enrolment", "progress", "reward")
 
 
 async def everything(pool: asyncpg.Pool) -> dict[str, int]:
@@ -248,7 +250,7 @@ async def everything(pool: asyncpg.Pool) -> dict[str, int]:
     return {**counts, "numbered": await pool.fetchval("SELECT count(*) FROM customer WHERE sequence > 0")}
 
 
-@pytest.mark.parametrize("table", ["customer", "enrolment", "command", "activity", "fact", "reward"])
+@pytest.mark.parametrize("table", ["customer", "enrolment", "journal", "reward"])
 async def test_a_connection_lost_mid_way_leaves_nothing_half_saved(pool, brand, writer, table) -> None:
     await pool.execute("UPDATE organisation SET clock_at = $1", month(1))
     requests = [
@@ -365,8 +367,10 @@ async def test_two_writers_on_one_database_take_turns(database_url, pool, brand,
         trail = await trail_of(pool, customer_id)
         for name in ("one", "other"):
             assert [t for t in trail if t.startswith(f"{name}-")] == [f"{name}-{number}" for number in range(25)]
-        sequences = await pool.fetch("SELECT sequence FROM activity WHERE customer_id = $1 ORDER BY 1", customer_id)
-        assert [row["sequence"] for row in sequences] == list(range(1, 51))
+        sequences = await pool.fetch(
+            "SELECT number FROM journal WHERE customer_id = $1 AND kind = 'activity' ORDER BY 1", customer_id
+        )
+        assert [row["number"] for row in sequences] == list(range(1, 51))
 
 
 async def test_the_same_activity_through_two_writers_counts_once(database_url, pool, brand, wall) -> None:
@@ -393,7 +397,7 @@ async def test_stopping_finishes_what_was_accepted(database_url, pool, brand, wa
 
     await giving_back
     assert await asyncio.gather(*sent) == [ACCEPTED] * len(CUSTOMER_IDS)
-    assert await pool.fetchval("SELECT count(*) FROM activity") == len(CUSTOMER_IDS)
+    assert await pool.fetchval("SELECT count(*) FROM journal WHERE kind = 'activity'") == len(CUSTOMER_IDS)
 
 
 async def test_after_the_stop_nothing_is_accepted(database_url, pool, brand, wall) -> None:
@@ -404,7 +408,7 @@ async def test_after_the_stop_nothing_is_accepted(database_url, pool, brand, wal
         await writer.submit_one(buy(brand, 1, "a"))
     with pytest.raises(NotSaved):
         await writer.submit([buy(brand, 1, "a"), buy(brand, 2, "a")])
-    assert await pool.fetchval("SELECT count(*) FROM activity") == 0
+    assert await pool.fetchval("SELECT count(*) FROM journal WHERE kind = 'activity'") == 0
 
 
 async def test_a_caller_that_goes_away_stops_nothing(pool, brand, writer) -> None:
@@ -426,5 +430,5 @@ async def test_a_customers_time_never_runs_backwards(pool, wall, writer) -> None
         wall.advance(minutes=minutes)
         await writer.submit_one(globex.buy(1, f"a{minutes}", noon - timedelta(days=1)))
 
-    rows = await pool.fetch("SELECT at FROM activity ORDER BY sequence")
+    rows = await pool.fetch("SELECT at FROM journal WHERE kind = 'activity' ORDER BY number")
     assert [row["at"] for row in rows] == [noon + timedelta(minutes=10)] * 3

@@ -44,7 +44,7 @@ async def writing(database_url: str, wall: Wall, groups: Groups, *, lane_count: 
 async def batches(pool: asyncpg.Pool) -> list[list[int]]:
     """The buckets of each batch's activities, in the order in which the batches began to write."""
     found = defaultdict(list)
-    for row in await pool.fetch("SELECT xmin::text::bigint AS batch, bucket FROM activity"):
+    for row in await pool.fetch("SELECT xmin::text::bigint AS batch, bucket FROM journal"):
         found[row["batch"]].append(row["bucket"])
     return [found[number] for number in sorted(found)]
 
@@ -94,7 +94,7 @@ async def test_the_halves_of_a_failed_batch_span_no_groups_either(
     database_url: str, pool: asyncpg.Pool, wall: Wall, brand: Brand
 ) -> None:
     # The database refuses one activity, so that its batch is tried again in halves.
-    await pool.execute("ALTER TABLE activity ADD CONSTRAINT refused CHECK (activity_id <> 'poison')")
+    await pool.execute("ALTER TABLE journal ADD CONSTRAINT refused CHECK (activity_id <> 'poison')")
     async with writing(database_url, wall, GROUPS, lane_count=2) as writer:
         poisoned = writer.submit([brand.buy(CUSTOMER_IDS[0], "poison", BEFORE, "1")])
         _, outcomes = await asyncio.gather(buy_all_at_once(brand, writer, callers=2), poisoned)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 from tests.model import slow_model as model
+from tests.unfolded import UNFOLDED
 
 Place = tuple[int, int]
 """A customer and a target."""
@@ -111,9 +112,9 @@ def concerns(row: Row, target_id: int, programme: model.ModelProgramme) -> bool:
 async def read_trails(connection: asyncpg.Connection, organisation_id: int) -> dict[int, list[Row]]:
     """Everything accepted of each customer, in its order."""
     trails: dict[int, list[Row]] = defaultdict(list)
-    for row in await connection.fetch("SELECT * FROM command WHERE organisation_id = $1", organisation_id):
+    for row in await connection.fetch(f"{UNFOLDED} SELECT * FROM command WHERE organisation_id = $1", organisation_id):
         trails[row["customer_id"]].append(row_of_command(row))
-    for row in await connection.fetch("SELECT * FROM activity WHERE organisation_id = $1", organisation_id):
+    for row in await connection.fetch(f"{UNFOLDED} SELECT * FROM activity WHERE organisation_id = $1", organisation_id):
         trails[row["customer_id"]].append(row_of_activity(row))
     for trail in trails.values():
         trail.sort(key=lambda row: row.sequence)
@@ -169,6 +170,6 @@ async def count_earned(connection: asyncpg.Connection, organisation_id: int) -> 
             row["reward_definition_id"],
         )
         for row in await connection.fetch(
-            "SELECT * FROM fact WHERE organisation_id = $1 AND name = 'reward_earned'", organisation_id
+            f"{UNFOLDED} SELECT * FROM fact WHERE organisation_id = $1 AND name = 'reward_earned'", organisation_id
         )
     )

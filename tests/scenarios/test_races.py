@@ -35,6 +35,7 @@ import pytest_asyncio
 from tests.model import slow_model as model
 from tests.model import stored
 from tests.model.stored import Row, modelled, row_of_activity, row_of_command
+from tests.unfolded import UNFOLDED
 
 from kosminar.core.activity import Activity
 from kosminar.engine import clients as setting_up
@@ -401,7 +402,9 @@ async def answers_agree_with_the_trail(
     trails: dict[int, list[tuple[Row, Asked]]] = defaultdict(list)
     numbers = {username: number for number, (username, _) in enumerate(race.world.credentials)}
     calls = {(a.client, a.customer_id, a.name, a.target_id): a for a in race.asked if a.activity is None}
-    rows = await connection.fetch("SELECT * FROM command WHERE organisation_id = $1", race.world.organisation_id)
+    rows = await connection.fetch(
+        f"{UNFOLDED} SELECT * FROM command WHERE organisation_id = $1", race.world.organisation_id
+    )
     kept = set()
     for row in rows:
         key = (numbers[row["asked_by"]], row["customer_id"], row["name"], row["target_id"])
@@ -410,7 +413,9 @@ async def answers_agree_with_the_trail(
         trails[row["customer_id"]].append((row_of_command(row), calls[key]))
     assert kept == {key for key, asked in calls.items() if asked.accepted}, replay
 
-    activities = await connection.fetch("SELECT * FROM activity WHERE organisation_id = $1", race.world.organisation_id)
+    activities = await connection.fetch(
+        f"{UNFOLDED} SELECT * FROM activity WHERE organisation_id = $1", race.world.organisation_id
+    )
     fingerprints = {(row["customer_id"], row["activity_id"]): row["fingerprint"] for row in activities}
     accepted: dict[tuple[int, str], list[Asked]] = defaultdict(list)
     for asked in race.asked:

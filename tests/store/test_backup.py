@@ -120,7 +120,7 @@ def small() -> Iterator[Path]:
 
 def purchases(data_dir: Path) -> frozenset[str]:
     with open_embedded(data_dir) as database:
-        return frozenset(ask(database.url, "SELECT array_agg(activity_id) FROM activity"))
+        return frozenset(ask(database.url, "SELECT array_agg(activity_id) FROM journal WHERE kind = 'activity'"))
 
 
 def restored(story: Story, new: Path, *, until: datetime | None = None, archive_dir: Path | None = None) -> Restored:

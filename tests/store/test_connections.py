@@ -55,10 +55,10 @@ HAVING 'bucket' = ANY(array_agg(a.attname))
 
 # What engine/batch.py asks for, of rows that are kept by bucket.
 OF_A_BATCH = {
-    "activities": ("list_known_activities",),
     "idempotency": ("insert_idempotency_results", "list_idempotency_results"),
+    "journal": ("list_known_activities",),
     "notifications": ("insert_deliveries", "insert_notifications", "list_completed_periods", "wake_queues"),
-    "rewards": ("insert_reward_reports", "list_rewards_by_key", "move_rewards", "save_rewards"),
+    "rewards": ("list_rewards_by_key", "move_rewards", "save_rewards"),
     "saving": ("save_batch",),
     "standings": ("list_standings", "lock_customers"),
 }

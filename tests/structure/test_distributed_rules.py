@@ -108,7 +108,7 @@ def test_a_breach_that_is_not_listed_or_is_gone_is_a_complaint() -> None:
 
 @pytest.mark.asyncio
 async def test_the_tables_are_read_off_the_schema(tables: Tables) -> None:
-    assert {"customer", "fact", "idempotency_result"} <= tables.bucketed
+    assert {"customer", "journal", "idempotency_result"} <= tables.bucketed
     assert {"organisation", "definition", "generation", "signing_key"} <= tables.definitions
 
 
@@ -117,6 +117,6 @@ def test_the_statements_of_the_writers_are_found_through_the_calls() -> None:
     sweep = written_by(WRITERS[1:])
 
     assert {"lock_customers", "list_standings", "save_batch", "wake_queues", "list_definitions"} <= writer
-    assert {"lock_page", "settle_alike", "insert_facts_of_all"} <= sweep
+    assert {"lock_page", "settle_alike", "insert_entries_of_all"} <= sweep
     # These are the courier's and the audit's.
     assert {"lease_queue", "list_customer_page"}.isdisjoint(writer | sweep)

@@ -18,14 +18,11 @@ OF_THE_HOUSE = {
 BUCKETED = {
     "customer",
     "customer_identifier",
-    "command",
-    "activity",
+    "journal",
     "enrolment",
     "progress",
     "streak",
-    "fact",
     "reward",
-    "reward_report",
     "notification",
     "delivery",
     "webhook_queue",
@@ -159,9 +156,9 @@ async def test_every_customer_keyed_table_but_the_customer_hangs_on_the_customer
     hanging = {"customer"}
     while more := {row["from_table"] for row in keys if row["to_table"] in hanging} - hanging:
         hanging |= more
-    # An identifier lives in the bucket of its own value, so that no key can reach its customer. A fact is only added
-    # where its customer is locked (ADR-0027).
-    assert hanging == BUCKETED - {"customer_identifier", "fact"} - OF_CALLERS - NOT_OF_CUSTOMERS
+    # An identifier lives in the bucket of its own value, so that no key can reach its customer. A journal entry is
+    # only added where its customer is locked (ADR-0045).
+    assert hanging == BUCKETED - {"customer_identifier", "journal"} - OF_CALLERS - NOT_OF_CUSTOMERS
 
 
 async def test_instants_have_a_zone_and_no_column_is_a_binary_float(connection: asyncpg.Connection) -> None:

@@ -4,6 +4,7 @@ A reward has one row for ever (rule 27). The store keeps the rows; here it is de
 numbers of thousandths.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -52,6 +53,10 @@ class Report:
     outcome: RewardState
     reason: str | None
     automatic: bool = False
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the reason, which is what a person said."""
+        return hashlib.sha256((self.reason or "").encode()).digest()
 
 
 def key_of(fact: RewardFact, programme: Programme) -> RewardKey:

@@ -1,4 +1,4 @@
-"""The auditor: goes through customers, recounts each from accepted commands and activities, and reports what differs.
+"""The auditor: goes through customers, recounts each from the journal, and reports what differs.
 
 What must be stored, and what differs, is decided by engine/recount.py; this module walks. It reads a few customers at a
 time in one snapshot, read-only, takes no lock that a writer waits for, and recounts after it has given the snapshot
@@ -21,9 +21,9 @@ from kosminar.core.counter import Counters
 from kosminar.core.customer import Identifier, IdentifierType
 from kosminar.engine import audit_definitions
 from kosminar.engine.difference import Difference
-from kosminar.engine.recount import Accepted, Definitions, Stored, count, differences
+from kosminar.engine.recount import Definitions, Stored, count, differences
 from kosminar.engine.recount_counters import counter_differences
-from kosminar.store import activities, clocks, commands, counters, customers, facts, programmes, recount, rewards
+from kosminar.store import clocks, counters, customers, journal, programmes, recount
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
 from kosminar.store.standings import CustomerRange, Edition
@@ -261,17 +261,9 @@ async def _read(
             _of_customer(one, "customer of an organisation that does not exist", None, one._asdict()) for one in of_one
         ]
     stored = {customer.customer_id: Stored(customer) for customer in of_one}
-    accepted: list[Accepted] = [
-        *await activities.list_accepted(connection, within),
-        *await commands.list_accepted(connection, within),
-        *await rewards.list_reports_of_range(connection, within),
-    ]
-    for one in accepted:
-        if one.customer.customer_id in stored:
-            stored[one.customer.customer_id].accepted.append(one)
-    for customer_id, trail in (await facts.list_of_range(connection, within)).items():
-        if customer_id in stored:
-            stored[customer_id].facts = trail
+    for entry in await journal.list_entries(connection, within):
+        if entry.customer_id in stored:
+            stored[entry.customer_id].journal.append(entry)
     for customer_id, place, row in await recount.list_rows(connection, within):
         if customer_id in stored:
             stored[customer_id].rows[place] = row

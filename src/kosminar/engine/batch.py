@@ -39,15 +39,13 @@ from kosminar.engine.change import (
     SettlementOutcome,
     Status,
 )
-from kosminar.store import activities, counters, idempotency, notifications, rewards, saving, standings
-from kosminar.store.activities import AcceptedActivity
-from kosminar.store.commands import AcceptedCommand
+from kosminar.store import counters, idempotency, journal, notifications, rewards, saving, standings
 from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.idempotency import IdempotencyKey
+from kosminar.store.journal import JournalEntry, Origin
 from kosminar.store.notifications import Notification, Posted
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
-from kosminar.store.rewards import AcceptedReport
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
 from kosminar.store.turns import each_in_turns
 
@@ -108,10 +106,7 @@ class _Batch:
     fingerprints: dict[tuple[CustomerKey, str], bytes] = field(default_factory=dict)
     completed: set[_Completion] = field(default_factory=set)
     kept: dict[tuple[IdempotencyKey, int], str] = field(default_factory=dict)
-    commands: list[AcceptedCommand] = field(default_factory=list)
-    activities: list[AcceptedActivity] = field(default_factory=list)
-    facts: list[tuple[CustomerKey, RecordedFact]] = field(default_factory=list)
-    reports: list[AcceptedReport] = field(default_factory=list)
+    entries: list[JournalEntry] = field(default_factory=list)
     posted: list[Posted] = field(default_factory=list)
     results: list[tuple[IdempotencyKey, int, str]] = field(default_factory=list)
     stale: set[StandingKey] = field(default_factory=set)
@@ -171,7 +166,7 @@ async def _load(connection: Connection, batch: _Batch, requests: Sequence[Reques
         (request.customer, request.change.activity_id) for request in requests if isinstance(request.change, Activity)
     }
     if ids:
-        batch.fingerprints = await activities.list_known(connection, ids)
+        batch.fingerprints = await journal.list_known(connection, ids)
     reported = {
         (request.customer, request.change.key)
         for request in requests
@@ -263,10 +258,7 @@ def _enrolment(batch: _Batch, request: Request, change: EnrolmentChange) -> Enro
     decision, entry = account.command(change.command, catalogue.by_group[change.target_group_id])
     if entry is None:
         return EnrolmentOutcome(errors=decision.errors, warnings=() if decision.errors else decision.warnings)
-    batch.commands.append(
-        AcceptedCommand(key, entry.number, change.command, catalogue.version, entry.at, change.asked_by)
-    )
-    trigger = Trigger(key.organisation_id, key.customer_id, asked_by=change.asked_by)
+    trigger = Trigger(key.organisation_id, key.customer_id, asked_by=request.asked_by)
     return EnrolmentOutcome(warnings=decision.warnings, facts=_record(batch, request, entry, trigger))
 
 
@@ -307,11 +299,10 @@ def _accept(batch: _Batch, request: Request, activity: Activity) -> ActivityOutc
     catalogue = batch.catalogues[request.organisation_id]
     entry = customer.account.accept(activity, catalogue.by_activity_type.get(activity.type, ()))
     batch.fingerprints[key, activity.activity_id] = fingerprint
-    batch.activities.append(AcceptedActivity(key, entry.number, activity, fingerprint, catalogue.version, entry.at))
     verdicts = {judgement.verdict for judgement in entry.judgements}
     late = Verdict.TOO_LATE in verdicts and Verdict.COUNTED not in verdicts
     trigger = Trigger(key.organisation_id, key.customer_id, activity=activity)
-    facts = _record(batch, request, entry, trigger)
+    facts = _record(batch, request, entry, trigger, fingerprint=fingerprint)
     return ActivityOutcome(Status.ACCEPTED, Code.ACTIVITY_TOO_LATE if late else None, facts)
 
 
@@ -362,26 +353,26 @@ def _report(batch: _Batch, request: Request, change: RewardReport) -> ReportOutc
     entry = customer.account.report(report, programme)
     if entry is None:
         return ReportOutcome(reward=reward)
-    batch.reports.append(
-        AcceptedReport(key, entry.number, report.key, report.outcome, report.reason, entry.at, change.reported_by)
-    )
-    trigger = Trigger(key.organisation_id, key.customer_id, asked_by=change.reported_by)
-    facts = _record(batch, request, entry, trigger)
+    trigger = Trigger(key.organisation_id, key.customer_id, asked_by=request.asked_by)
+    facts = _record(batch, request, entry, trigger, fingerprint=report.fingerprint())
     return ReportOutcome(reward=customer.account.ledger[report.key], facts=facts)
 
 
-def _record(batch: _Batch, request: Request, entry: Entry, trigger: Trigger) -> tuple[RecordedFact, ...]:
-    """Put the facts, and the notices that follow from them, with what is saved."""
+def _record(
+    batch: _Batch, request: Request, entry: Entry, trigger: Trigger, *, fingerprint: bytes | None = None
+) -> tuple[RecordedFact, ...]:
+    """Put the entry, and the notices that follow from its facts, with what is saved."""
     batch.customers[request.customer].changed = True
-    facts = recorded(entry.facts(), sequence=entry.number)
-    batch.facts += [(request.customer, fact) for fact in facts]
+    catalogue = batch.catalogues[request.organisation_id]
+    origin = None if entry.cause is None else Origin(request.asked_by, request.request_id)
+    batch.entries.append(JournalEntry(request.customer, entry, catalogue.version, origin, fingerprint))
     batch.counters.add(entry)
-    subscribers = batch.catalogues[request.organisation_id].subscribers
+    subscribers = catalogue.subscribers
     if subscribers:
         for change in entry.changes:
             told = notices(change.programme, change.before, change.facts, trigger, wanted=subscribers.keys())
             _post(batch, request, told)
-    return facts
+    return recorded(entry.facts(), sequence=entry.number)
 
 
 # ---------------------------------------------------------------- tell
@@ -444,20 +435,18 @@ async def _save(connection: Connection, batch: _Batch) -> None:
             connection,
             customers=numbered,
             changed=changed,
-            commands_accepted=batch.commands,
-            activities_accepted=batch.activities,
-            facts=batch.facts,
+            entries=batch.entries,
         )
     given = [(key, reward) for key, customer in batch.customers.items() for reward in customer.account.given.values()]
     if given:
         await rewards.save(connection, given)
-    if batch.reports:
-        moved = {
-            (key, reward.key): reward
-            for key, customer in batch.customers.items()
-            for reward in customer.account.reported.values()
-        }
-        await rewards.save_reports(connection, batch.reports, moved)
+    moved = {
+        (key, reward.key): reward
+        for key, customer in batch.customers.items()
+        for reward in customer.account.reported.values()
+    }
+    if moved:
+        await rewards.move(connection, moved)
     if numbered:
         await counters.insert_changes(connection, batch.counters, bucket=min(numbered).bucket)
     if batch.posted:

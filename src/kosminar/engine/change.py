@@ -21,7 +21,6 @@ class EnrolmentChange:
 
     target_group_id: int
     command: Enrol | UnEnrol
-    asked_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,6 @@ class RewardReport:
     key: RewardKey
     outcome: RewardState
     reason: str | None
-    reported_by: str
     automatic: bool = False
 
 
@@ -65,12 +63,13 @@ class Kept:
 class Request:
     """A change of one customer of one organisation.
 
-    `request_id` names the call in notifications. What is `kept` is done once: repeated, it brings a KeptOutcome.
+    `asked_by` names the caller, `request_id` the call in notifications and in the journal. What is `kept` is done once: repeated, it brings a KeptOutcome.
     """
 
     organisation_id: int
     customer_id: int
     change: Change
+    asked_by: str = "kosminar"
     request_id: str = "kosminar"
     kept: Kept | None = None
     # Where the customer's rows live: asked for many times on the way, and made of a hash.

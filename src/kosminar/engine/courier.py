@@ -382,12 +382,11 @@ class Courier:
             key=named[1],
             outcome=RewardState.ISSUED if delivered else RewardState.FAILED,
             reason=None if delivered else f"refused by the receiver: {answer.status}",
-            reported_by=f"webhook endpoint {turn.webhook_endpoint_id}",
             automatic=True,
         )
-        outcome = await self._writer.submit_one(
-            Request(turn.customer.organisation_id, turn.customer.customer_id, report)
-        )
+        _, organisation_id, customer_id = turn.customer
+        reporter = f"webhook endpoint {turn.webhook_endpoint_id}"
+        outcome = await self._writer.submit_one(Request(organisation_id, customer_id, report, asked_by=reporter))
         if isinstance(outcome, ReportOutcome) and outcome.errors:
             # Such as one that was reversed meanwhile. What the receiver got, it got.
             LOG.info("hand_over_not_reported", organisation_id=turn.endpoint.organisation_id, errors=outcome.errors)

@@ -84,7 +84,11 @@ async def import_activities(
         read = [_activity_item(line, prefix) for line in chunk]
         activities = [read_activity(item, "", zone) if isinstance(item, dict) else item for item in read]
         outcomes = iter(
-            await house.writer.submit(Request(organisation_id, *one) for one in activities if isinstance(one, tuple))
+            await house.writer.submit(
+                Request(organisation_id, *one, asked_by="import", request_id=f"import {prefix}")
+                for one in activities
+                if isinstance(one, tuple)
+            )
         )
         return [
             _activity_result(line, next(outcomes)) if isinstance(one, tuple) else _refused(line, one)

@@ -1,24 +1,27 @@
-"""What must be stored of one customer, made from the accepted commands, activities and reports alone, and what differs.
+"""What must be stored of one customer, made from what the journal accepted alone, and what differs.
 
-Replays a customer's order through core/decide.py, from nothing, under the definitions that each command met, and makes
-every row that the writer would have written, to the last column. A period end is no accepted command: the trail says
-under which number it was worked, and the replay decides what it must have brought. Whatever it finds, it reports; a
-row that makes no sense is a difference, never an exception. Reads nothing itself; engine/auditor.py does.
+Replays a customer's order through core/decide.py, from nothing, each number at its instant and under its definitions,
+and makes every row that the writer would have written, to the last column. Of a period's end the journal says whose
+group ended and when it was settled; the replay decides what it must have brought. Everything found is reported; a row
+that makes no sense is a difference, never an exception. Reads nothing itself; engine/auditor.py does.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import groupby
-from typing import Final, NamedTuple, TypeAlias
+from itertools import groupby, zip_longest
+from typing import Any, Final
+
+from msgspec.structs import asdict
 
 from kosminar.core import number_set
 from kosminar.core.account import Account, Entry
+from kosminar.core.activity import Activity
+from kosminar.core.amount import decimal_of
 from kosminar.core.counter import Counters
-from kosminar.core.decide import settle
+from kosminar.core.decide import Enrol, UnEnrol, settle
 from kosminar.core.event import EventName
+from kosminar.core.fact import Fact
 from kosminar.core.kind import streak
 from kosminar.core.ledger import Report
 from kosminar.core.period import Period
@@ -27,9 +30,8 @@ from kosminar.core.reward import may_report
 from kosminar.core.standing import Run, TargetStanding
 from kosminar.engine.difference import Difference, Telling
 from kosminar.engine.recount_notifications import of_notifications, reward_of_notification
-from kosminar.store.activities import AcceptedActivity
-from kosminar.store.commands import AcceptedCommand
-from kosminar.store.facts import RecordedFact, recorded
+from kosminar.store import facts, journal
+from kosminar.store.journal import StoredEntry
 from kosminar.store.recount import (
     CustomerRow,
     EnrolmentRow,
@@ -41,12 +43,16 @@ from kosminar.store.recount import (
     StoredRow,
     StreakRow,
 )
-from kosminar.store.rewards import AcceptedReport, points_and_text
+from kosminar.store.rewards import points_and_text
 from kosminar.store.standings import Edition, progress_columns
 
-Accepted: TypeAlias = AcceptedActivity | AcceptedCommand | AcceptedReport
-
-PERIOD_END: Final = "period end"
+LABELS: Final = {
+    journal.ACTIVITY: "activity",
+    journal.ENROL: "command",
+    journal.UN_ENROL: "command",
+    journal.REPORT: "reward's report",
+    journal.PERIOD_END: "period end",
+}
 
 
 @dataclass(slots=True)
@@ -54,8 +60,7 @@ class Stored:
     """Everything that is stored of one customer, in one snapshot."""
 
     customer: CustomerRow
-    accepted: list[Accepted] = field(default_factory=list)
-    facts: list[RecordedFact] = field(default_factory=list)
+    journal: list[StoredEntry] = field(default_factory=list)
     rows: dict[Place, StoredRow] = field(default_factory=dict)
     notifications: list[NotificationRow] = field(default_factory=list)
 
@@ -88,17 +93,17 @@ class Definitions:
 
 
 def differences(definitions: Definitions, state: OrganisationState, stored: Stored) -> list[Difference]:
-    """Everything in which one customer's rows are not what the accepted commands and activities make of them."""
+    """Everything in which one customer's rows are not what the journal makes of them."""
     telling = Telling(definitions.by_target, stored.customer)
     try:
         replay = _Replay(definitions, stored)
         return [
-            *_of_order(telling, replay, definitions, stored),
-            *_of_customer(telling, replay, state, stored),
+            *_of_order(telling, definitions, stored),
+            *_of_customer(telling, state, stored),
             *_of_content(telling, stored),
             *_of_unknown_targets(telling, definitions, stored),
             *_of_rows(telling, replay.rows(state, stored.rows), stored.rows),
-            *_of_facts(telling, replay.facts, stored.facts),
+            *_of_what_it_brought(telling, replay, stored),
             *of_notifications(telling, state, stored.notifications, replay.account.ledger),
             *_of_period_ends(telling, replay, state),
         ]
@@ -107,22 +112,13 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
 
 
 def count(definitions: Definitions, stored: Stored, counters: Counters) -> None:
-    """Add what one customer's accepted commands and activities moved. What makes no sense moves nothing."""
+    """Add what one customer's journal moved. What makes no sense moves nothing."""
     # Whatever nonsense is stored, `differences` tells of it.
     with suppress(Exception):
         _Replay(definitions, stored, counters)
 
 
 # ---------------------------------------------------------------- what should be
-
-
-class _Step(NamedTuple):
-    """A number of the customer's order, when it was, and under which version of the definitions if that is known."""
-
-    sequence: int
-    told: str
-    at: datetime
-    version: int | None
 
 
 class _Replay:
@@ -142,94 +138,45 @@ class _Replay:
         self.account = Account(0, stored.customer.created_at, handed_over=lambda key: key in self._handed_over)
         # By target group id: the version of the definitions under which it changed last, None at a period end.
         self.versions: dict[int, int | None] = {}
-        self.facts: dict[tuple[int, int], RecordedFact] = {}
-        self.steps: list[_Step] = []
-        self._fact_count: Counter[int] = Counter()
-        accepted: dict[int, list[Accepted]] = defaultdict(list)
-        for one in stored.accepted:
-            accepted[one.sequence].append(one)
-        found: dict[int, list[RecordedFact]] = defaultdict(list)
-        for fact in stored.facts:
-            found[fact.sequence].append(fact)
-        for sequence in sorted(accepted.keys() | found.keys()):
-            for one in accepted.get(sequence, ()):
-                self._accept(one)
-            if sequence not in accepted:
-                self._settle(sequence, found[sequence])
+        # What each number brought; a number that brings nothing has none, unless it is an activity's.
+        self.entries: dict[int, Entry] = {}
+        for one in stored.journal:
+            self.account.number, self.account.at = one.number - 1, one.at
+            entry = self._live(one)
+            if entry is not None:
+                self._keep(entry, one)
 
-    def _accept(self, one: Accepted) -> None:
-        account = self._account_at(one.sequence, one.at)
-        version: int | None = None
-        entry: Entry | None = None
-        match one:
-            case AcceptedActivity():
-                told, version = f"activity {one.activity.activity_id!r}", one.definitions_version
-                entry = account.accept(one.activity, self.definitions.hearing(one.activity.type, version))
-            case AcceptedCommand():
-                told, version = "command", one.definitions_version
-                programme = self.definitions.of_target(one.command.target_id, version)
-                if programme is not None:
-                    _, entry = account.command(one.command, programme)
-            case AcceptedReport():
-                told = "reward's report"
-                entry = self._report(account, one)
-        if entry is not None:
-            self._keep(entry, version)
-        self.steps.append(_Step(one.sequence, told, one.at, version))
+    def _live(self, one: StoredEntry) -> Entry | None:
+        match one.cause:
+            case Activity():
+                heard = self.definitions.hearing(one.cause.type, one.definitions_version)
+                return self.account.accept(one.cause, heard)
+            case Enrol() | UnEnrol():
+                programme = self.definitions.of_target(one.cause.target_id, one.definitions_version)
+                return None if programme is None else self.account.command(one.cause, programme)[1]
+            case Report():
+                return self._report(one.cause)
+            case None:
+                newest = None if one.target_group_id is None else self.definitions.by_group.get(one.target_group_id)
+                programme = None if newest is None else newest.as_of(one.definitions_version)
+                return None if programme is None else self.account.settle(programme)
 
-    def _report(self, account: Account, report: AcceptedReport) -> Entry | None:
+    def _report(self, report: Report) -> Entry | None:
         """A report of what was never given, or not in that state, moves nothing."""
-        reward = account.ledger.get(report.key)
+        reward = self.account.ledger.get(report.key)
         programme = self.definitions.by_target.get(report.key.target_id)
         if programme is None or reward is None or not may_report(reward.state, report.outcome):
             return None
-        return account.report(Report(report.key, report.outcome, report.reason), programme)
+        return self.account.report(report, programme)
 
-    def _settle(self, sequence: int, found: Sequence[RecordedFact]) -> None:
-        """A number that no command or activity has is a period end's, of one group.
-
-        Its instant is not kept; what fell due later than its latest fact was not settled under this number.
-        """
-        self.steps.append(_Step(sequence, PERIOD_END, max(fact.at for fact in found), None))
-        # By their targets, of which one may be wrong: then its group has nothing due, and the right one is settled.
-        latest: dict[int, datetime] = {}
-        for fact in found:
-            newest = self.definitions.by_target.get(fact.target_id)
-            if newest is not None:
-                group_id = newest.target_group_id
-                latest[group_id] = max(fact.at, latest.get(group_id, fact.at))
-        for group_id, at in latest.items():
-            newest = self.definitions.by_group[group_id]
-            entry = self._account_at(sequence, at).settle(self._as_settled(newest, sequence, found, at))
-            if entry is not None:
-                self._keep(entry, None)
-
-    def _as_settled(self, newest: Programme, sequence: int, found: Sequence[RecordedFact], at: datetime) -> Programme:
-        """A programme may have been deactivated at the very instant of a period end: before it, or after."""
-        active = None if newest.deactivated_version is None else newest.as_of(newest.deactivated_version - 1)
-        if active is None:
-            return newest
-        standing = self.account.standing(newest)
-        _, due = settle(newest, standing, at)
-        _, earlier = settle(active, standing, at)
-        first = self._fact_count[sequence]
-        told = recorded([(active, fact) for fact in earlier], sequence=sequence, first_ordinal=first)
-        return active if list(earlier) != list(due) and list(told) == list(found) else newest
-
-    def _account_at(self, sequence: int, at: datetime) -> Account:
-        """The account as it goes into this number."""
-        self.account.number, self.account.at = sequence - 1, at
-        return self.account
-
-    def _keep(self, entry: Entry, version: int | None) -> None:
+    def _keep(self, entry: Entry, one: StoredEntry) -> None:
+        self.entries[entry.number] = entry
         if self._counters is not None:
             self._counters.add(entry)
         if entry.moves_standings:
             for change in entry.changes:
+                version = None if entry.cause is None else one.definitions_version
                 self.versions[change.programme.target_group_id] = version
-        for fact in recorded(entry.facts(), sequence=entry.number, first_ordinal=self._fact_count[entry.number]):
-            self.facts[entry.number, fact.ordinal] = fact
-        self._fact_count[entry.number] += sum(len(change.facts) for change in entry.changes)
 
     def rows(self, state: OrganisationState, found: Mapping[Place, StoredRow]) -> dict[Place, StoredRow]:
         """Every row that must be there; `found` decides only where two are right."""
@@ -310,83 +257,76 @@ def _number(period: Period | None) -> int | None:
 # ---------------------------------------------------------------- what differs
 
 
-def _of_order(telling: Telling, replay: _Replay, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
-    """The customer's numbers: each taken once, none left out, and time and definitions never run backwards."""
-    taken: dict[int, list[str]] = defaultdict(list)
-    at, version = stored.customer.created_at, 0
-    for step in replay.steps:
-        taken[step.sequence].append(step.told)
-        what = f"{step.told} {step.sequence}" if step.version is None else f"{step.told}, number {step.sequence}"
-        if step.told != PERIOD_END and step.at < at:
-            yield telling.of(what, {"at": at, "or later": True}, {"at": step.at})
-        at = max(at, step.at)
-        if step.version is not None:
-            if not version <= step.version <= definitions.version:
-                allowed = {"definitions_version": version, "to": definitions.version}
-                yield telling.of(what, allowed, {"definitions_version": step.version})
-            version = max(version, step.version)
-    previous = 0
-    for number, told in taken.items():
-        if number != previous + 1:
-            missing = f"number {previous + 1}" if number == previous + 2 else f"numbers {previous + 1} to {number - 1}"
-            expected = {"one of": ["command", "activity", "reward's report", PERIOD_END]}
+def _of_order(telling: Telling, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
+    """The customer's numbers: none left out, and time and definitions never run backwards."""
+    at, version, previous = stored.customer.created_at, 0, 0
+    for one in stored.journal:
+        if one.at < at:
+            yield telling.of(_label(one), {"at": at, "or later": True}, {"at": one.at})
+        at = max(at, one.at)
+        if not version <= one.definitions_version <= definitions.version:
+            allowed = {"definitions_version": version, "to": definitions.version}
+            yield telling.of(_label(one), allowed, {"definitions_version": one.definitions_version})
+        version = max(version, one.definitions_version)
+        if one.number != previous + 1:
+            last = one.number - 1
+            missing = f"number {last}" if last == previous + 1 else f"numbers {previous + 1} to {last}"
+            expected = {"one of": sorted(set(LABELS.values()))}
             yield telling.of(f"{missing} of the customer's order", expected, None)
-        if len(told) > 1:
-            yield telling.of(f"number {number} of the customer's order", {"taken": "once"}, {"taken": told})
-        previous = number
+        previous = one.number
 
 
-def _of_customer(telling: Telling, replay: _Replay, state: OrganisationState, stored: Stored) -> Iterator[Difference]:
-    """The customer's own row: the last number, and when it was taken."""
+def _label(one: StoredEntry) -> str:
+    said = f" {one.cause.activity_id!r}" if isinstance(one.cause, Activity) else ""
+    return f"{LABELS[one.kind]}{said}, number {one.number}"
+
+
+def _of_customer(telling: Telling, state: OrganisationState, stored: Stored) -> Iterator[Difference]:
+    """The customer's own row: the last number, and when the customer last changed.
+
+    A completed period is told of without a number of its own.
+    """
     customer = stored.customer
-    last = replay.steps[-1].sequence if replay.steps else 0
+    last = stored.journal[-1].number if stored.journal else 0
     if customer.sequence != last:
         yield telling.of("customer", {"sequence": last}, {"sequence": customer.sequence})
-    changed_at, exact = _changed_at(replay, stored)
-    if customer.changed_at != changed_at if exact else customer.changed_at < changed_at:
-        expected = {"changed_at": changed_at} if exact else {"changed_at": changed_at, "or later": True}
-        yield telling.of("customer", expected, {"changed_at": customer.changed_at})
+    ats = (*(one.at for one in stored.journal), *(notification.at for notification in stored.notifications))
+    changed_at = max(ats, default=customer.created_at)
+    if customer.changed_at != changed_at:
+        yield telling.of("customer", {"changed_at": changed_at}, {"changed_at": customer.changed_at})
     elif state.test_clock and customer.changed_at > state.clock_at:
         yield telling.of(
             "customer", {"changed_at": state.clock_at, "or earlier": True}, {"changed_at": customer.changed_at}
         )
 
 
-def _changed_at(replay: _Replay, stored: Stored) -> tuple[datetime, bool]:
-    """When the customer last changed, and whether exactly then: a period end is worked when it is due, or later.
-
-    A completed period is told of without a number of its own.
-    """
-    ats = (*(step.at for step in replay.steps), *(notification.at for notification in stored.notifications))
-    exact = not replay.steps or replay.steps[-1].told != PERIOD_END
-    return max(ats, default=stored.customer.created_at), exact
-
-
 def _of_content(telling: Telling, stored: Stored) -> Iterator[Difference]:
-    """What an activity says is what its fingerprint was made of, and was not ahead of the clock."""
-    for one in stored.accepted:
-        if not isinstance(one, AcceptedActivity):
+    """What was said is what its fingerprint was made of; an activity was not ahead of the clock, and is the first."""
+    for one in stored.journal:
+        if not isinstance(one.cause, Activity | Report):
             continue
-        fingerprint = one.activity.fingerprint()
+        fingerprint = one.cause.fingerprint()
         if fingerprint != one.fingerprint:
-            expected = {"fingerprint of its content": one.fingerprint.hex()}
-            found = {"fingerprint of its content": fingerprint.hex()}
-            yield telling.of(f"activity {one.activity.activity_id!r}", expected, found)
-        if one.activity.in_the_future(one.at):
-            expected_at = {"occurred_at": one.at, "or earlier": True}
-            found_at = {"occurred_at": one.activity.occurred_at}
-            yield telling.of(f"activity {one.activity.activity_id!r}", expected_at, found_at)
+            kept = None if one.fingerprint is None else one.fingerprint.hex()
+            expected = {"fingerprint of its content": kept}
+            yield telling.of(_label(one), expected, {"fingerprint of its content": fingerprint.hex()})
+        if isinstance(one.cause, Activity):
+            if one.entry != journal.FIRST_ENTRY:
+                yield telling.of(_label(one), {"entry": journal.FIRST_ENTRY}, {"entry": one.entry})
+            if one.cause.in_the_future(one.at):
+                expected_at = {"occurred_at": one.at, "or earlier": True}
+                yield telling.of(_label(one), expected_at, {"occurred_at": one.cause.occurred_at})
 
 
 def _of_unknown_targets(telling: Telling, definitions: Definitions, stored: Stored) -> Iterator[Difference]:
     """What names a target that there was not, and may have done nothing that would show it."""
     foreign = "of a target that the organisation does not have"
-    for one in stored.accepted:
-        if isinstance(one, AcceptedCommand):
-            target_id = one.command.target_id
+    for one in stored.journal:
+        if isinstance(one.cause, Enrol | UnEnrol):
+            target_id = one.cause.target_id
             if definitions.of_target(target_id, one.definitions_version) is None:
                 found = {"target_id": target_id, "definitions_version": one.definitions_version}
-                yield telling.of(f"command {one.sequence}, {foreign}", None, found, target_id=target_id)
+                yield telling.of(f"{_label(one)}, {foreign}", None, found, target_id=target_id)
     for notification in stored.notifications:
         if notification.target_id not in definitions.by_target:
             what = f"notification {notification.number} ({notification.name}), {foreign}"
@@ -404,19 +344,55 @@ def _of_rows(
             yield telling.of_row(telling.named(place), wanted, is_there, target_id=place.target_id)
 
 
-def _of_facts(
-    telling: Telling, expected: Mapping[tuple[int, int], RecordedFact], recorded: Sequence[RecordedFact]
-) -> Iterator[Difference]:
-    found = {(fact.sequence, fact.ordinal): fact for fact in recorded}
-    if expected == found:
+def _of_what_it_brought(telling: Telling, replay: _Replay, stored: Stored) -> Iterator[Difference]:
+    """Each number brought just its facts and verdicts; only an activity may take a number and bring nothing."""
+    for one in stored.journal:
+        entry = replay.entries.get(one.number)
+        if entry is None and one.kind != journal.ACTIVITY:
+            yield telling.of(f"{_label(one)}, which brings nothing", None, {"at": one.at, "facts": one.facts})
+        expected = () if entry is None else tuple(fact for _, fact in entry.facts())
+        if one.facts != facts.write(expected):
+            yield from _of_facts(telling, one, expected)
+        if one.verdicts is not None:
+            verdicts = facts.write_verdicts(() if entry is None else entry.judgements)
+            if one.verdicts != verdicts:
+                yield telling.of(_label(one), {"verdicts": verdicts}, {"verdicts": one.verdicts})
+
+
+def _of_facts(telling: Telling, one: StoredEntry, expected: Sequence[Fact]) -> Iterator[Difference]:
+    try:
+        found = tuple(facts.read(one.facts, reason=one.reason))
+    except facts.FactsDamaged as error:
+        yield telling.of(f"facts of {_label(one)}", {"fault": "none"}, {"fault": str(error)})
         return
-    for place in sorted(expected.keys() | found.keys()):
-        wanted, is_there = expected.get(place), found.get(place)
+    if found == tuple(expected):
+        yield telling.of(f"facts of {_label(one)}", {"text": facts.write(expected)}, {"text": one.facts})
+    for ordinal, (wanted, is_there) in enumerate(zip_longest(expected, found)):
         if wanted != is_there:
-            one = wanted or is_there
-            assert one is not None, "a place is on one of the two sides"
-            what = f"fact {place[0]}.{place[1]} ({one.name})"
-            yield telling.of_row(what, wanted, is_there, target_id=one.target_id)
+            known = wanted or is_there
+            assert known is not None, "a place is on one of the two sides"
+            sides = [None if fact is None else _fields(fact) for fact in (wanted, is_there)]
+            what = f"fact {one.number}.{ordinal} ({known.name})"
+            yield telling.of(what, *_differing(*sides), target_id=known.target_id)
+
+
+def _fields(fact: Fact) -> dict[str, Any]:
+    """The name and every field of a fact, with its values as decimals."""
+    kept = {"name": fact.name.value, **asdict(fact)}
+    for name in ("amount", "value", "points"):
+        if kept.get(name) is not None:
+            kept[name] = decimal_of(kept[name])
+    return kept
+
+
+def _differing(
+    expected: dict[str, Any] | None, found: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Of two the fields that differ; of one alone all of it."""
+    if expected is None or found is None:
+        return expected, found
+    names = [name for name in expected | found if expected.get(name, ...) != found.get(name, ...)]
+    return {name: expected.get(name) for name in names}, {name: found.get(name) for name in names}
 
 
 def _of_period_ends(telling: Telling, replay: _Replay, state: OrganisationState) -> Iterator[Difference]:
@@ -425,6 +401,6 @@ def _of_period_ends(telling: Telling, replay: _Replay, state: OrganisationState)
         programme = newest.as_of(state.settled_version)
         overdue = [] if programme is None else settle(programme, replay.account.standing(newest), state.settled_at)[1]
         by_target = groupby(overdue, key=lambda fact: fact.target_id)
-        for target_id, facts in by_target:
-            names = [f"{fact.name} at {fact.at.isoformat()}" for fact in facts]
+        for target_id, due in by_target:
+            names = [f"{fact.name} at {fact.at.isoformat()}" for fact in due]
             yield telling.of("period end not worked", {"facts": names}, None, target_id=target_id)

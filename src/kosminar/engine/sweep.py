@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from kosminar.core.account import Account, Entry
 from kosminar.core.clock import clock_now
 from kosminar.core.counter import Counters
-from kosminar.core.fact import PeriodEnded
 from kosminar.core.kind import milestone
 from kosminar.core.ledger import Reward
 from kosminar.core.period import Period
@@ -28,8 +27,7 @@ from kosminar.engine.batch import Wall
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.meters import Meters
 from kosminar.engine.writer import ATTEMPT_COUNT_MAX, BATCH_SIZE_MAX, INTERRUPTED, UNREACHABLE, NotSaved
-from kosminar.store import counters, period_ends, standings
-from kosminar.store.facts import RecordedFact, recorded
+from kosminar.store import counters, facts, period_ends, standings
 from kosminar.store.period_ends import Likeness, PeriodEnd
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
@@ -141,9 +139,8 @@ class _Verdict:
 
     likeness: Likeness
     entry: Entry
-    facts: tuple[RecordedFact, ...]
-    # Whether the fact of the same place tells each one's own value.
-    tells_progress: tuple[bool, ...]
+    target_group_id: int
+    definitions_version: int
     rewards: tuple[Reward, ...]
     progress: Progress
     awaits_end: bool
@@ -182,8 +179,8 @@ def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | N
             now=now,
         ),
         entry=entry,
-        facts=recorded(entry.facts(), sequence=0),
-        tells_progress=tuple(isinstance(fact, PeriodEnded) for _, fact in entry.facts()),
+        target_group_id=programme.target_group_id,
+        definitions_version=catalogue.version,
         rewards=tuple(moved.reward for moved in entry.rewards),
         progress=progress,
         awaits_end=milestone.awaits_end(target, progress),
@@ -223,7 +220,15 @@ async def _save(connection: Connection, end: PeriodEnd, waiting: Sequence[int], 
         connection, end, waiting, verdict.likeness, progress=verdict.progress, awaits_end=verdict.awaits_end
     )
     if alike.customer_ids:
-        await period_ends.insert_facts(connection, end, alike, verdict.facts, tells_progress=verdict.tells_progress)
+        await period_ends.insert_entries(
+            connection,
+            end,
+            alike,
+            target_group_id=verdict.target_group_id,
+            definitions_version=verdict.definitions_version,
+            facts=facts.write_for_many(fact for _, fact in verdict.entry.facts()),
+            now=verdict.likeness.now,
+        )
         if verdict.rewards:
             await period_ends.insert_rewards(connection, end, alike, verdict.rewards)
         moved = Counters()

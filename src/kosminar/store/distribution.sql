@@ -24,13 +24,10 @@ SELECT create_reference_table('generation');
 
 -- A table that refers to one which is not distributed yet, or is referred to by one, is refused. So these keys go and
 -- come back.
-ALTER TABLE command DROP CONSTRAINT command_bucket_organisation_id_customer_id_fkey;
-ALTER TABLE activity DROP CONSTRAINT activity_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE enrolment DROP CONSTRAINT enrolment_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE progress DROP CONSTRAINT progress_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE streak DROP CONSTRAINT streak_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE reward DROP CONSTRAINT reward_bucket_organisation_id_customer_id_fkey;
-ALTER TABLE reward_report DROP CONSTRAINT reward_report_bucket_organisation_id_customer_id_target_id_fkey;
 ALTER TABLE notification DROP CONSTRAINT notification_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE delivery DROP CONSTRAINT delivery_bucket_organisation_id_customer_id_number_fkey;
 ALTER TABLE webhook_queue DROP CONSTRAINT webhook_queue_bucket_organisation_id_customer_id_fkey;
@@ -38,14 +35,11 @@ ALTER TABLE idempotency_result DROP CONSTRAINT idempotency_result_bucket_organis
 
 SELECT create_distributed_table('customer', 'bucket', shard_count => 32);
 SELECT create_distributed_table('customer_identifier', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('command', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('activity', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('journal', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('enrolment', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('progress', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('streak', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('fact', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('reward', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('reward_report', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('notification', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('delivery', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('webhook_queue', 'bucket', colocate_with => 'customer');
@@ -55,10 +49,6 @@ SELECT create_distributed_table('place', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('counter_change', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('counter_total', 'bucket', colocate_with => 'customer');
 
-ALTER TABLE command ADD CONSTRAINT command_bucket_organisation_id_customer_id_fkey
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
-ALTER TABLE activity ADD CONSTRAINT activity_bucket_organisation_id_customer_id_fkey
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
 ALTER TABLE enrolment ADD CONSTRAINT enrolment_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
 ALTER TABLE progress ADD CONSTRAINT progress_bucket_organisation_id_customer_id_fkey
@@ -67,9 +57,6 @@ ALTER TABLE streak ADD CONSTRAINT streak_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
 ALTER TABLE reward ADD CONSTRAINT reward_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
-ALTER TABLE reward_report ADD CONSTRAINT reward_report_bucket_organisation_id_customer_id_target_id_fkey
-    FOREIGN KEY (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
-    REFERENCES reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id);
 ALTER TABLE notification ADD CONSTRAINT notification_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
 ALTER TABLE delivery ADD CONSTRAINT delivery_bucket_organisation_id_customer_id_number_fkey

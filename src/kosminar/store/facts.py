@@ -1,11 +1,23 @@
-"""The audit trail: facts in the order in which they happened to a customer."""
+"""Facts as they are kept and shown: the one codec between the core's facts and the journal's text of them.
 
-from collections.abc import Iterable
+The text is a JSON array that a person can read. An instant stands before the facts that happened at it, and each fact is
+an array of its name, its target and the other fields of its struct in core/fact.py, in their order; values are whole
+numbers of thousandths. A group's id and a period's id are not kept: they follow from the target and the period's number.
+The reason of a report is what a person said and has a column of its own. Reading is strict: what this module did not
+write raises FactsDamaged. Tests: tests/store/test_facts.py, tests/engine/test_audit_journal.py.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Raw
+from msgspec.structs import astuple, fields
 
 from kosminar.core.amount import decimal_of
+from kosminar.core.decide import Judgement, Reason
 from kosminar.core.fact import (
     Achieved,
     AchievementWithdrawn,
@@ -23,17 +35,102 @@ from kosminar.core.fact import (
 )
 from kosminar.core.programme import Programme
 from kosminar.core.standing import MILESTONE_RUN
-from kosminar.store.queries import Connection, load
-from kosminar.store.standings import CustomerKey, CustomerRange, place
 
-QUERIES: Final = load("facts")
+
+class FactsDamaged(Exception):
+    """A text of facts or verdicts that this module did not write."""
+
+
+# ---------------------------------------------------------------- writing
+
+OWN_VALUE: Final = "$value"
+"""Stands in a text that is written for many customers where each one's own value belongs."""
+
+_REPORTED: Final = (RewardIssued, RewardFailed, RewardReversed)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def write(facts: Iterable[Fact]) -> str:
+    """The text of one number's facts.
+
+    >>> write([])
+    '[]'
+    """
+    return _write((fact, astuple(fact)) for fact in facts)
+
+
+def write_for_many(facts: Iterable[Fact]) -> str:
+    """The text for customers who are alike but for the value with which their period ended."""
+    return _write(
+        (fact, (*astuple(fact)[:-1], Raw(OWN_VALUE.encode())) if isinstance(fact, PeriodEnded) else astuple(fact))
+        for fact in facts
+    )
+
+
+def _write(facts: Iterable[tuple[Fact, tuple[Any, ...]]]) -> str:
+    written: list[Any] = []
+    since: datetime | None = None
+    for fact, (at, *others) in facts:
+        if at is not since and at != since:
+            written.append(at)
+            since = at
+        if isinstance(fact, _REPORTED):
+            others.pop()
+        written.append((fact.name, *others))
+    return _ENCODER.encode(written).decode()
+
+
+def write_verdicts(judgements: Iterable[Judgement]) -> str:
+    """Of each target that did not simply count the activity: its id, the reason and the period's number (rule 89).
+
+    Of a target that did, the fact of its progress says period, amount and value.
+    """
+    kept = [(j.target_id, j.reason, j.period_number) for j in judgements if j.reason is not Reason.COUNTED]
+    return _ENCODER.encode(kept).decode() if kept else "[]"
+
+
+# ---------------------------------------------------------------- reading
+
+_Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
+
+
+def _shape(type_: type[Fact]) -> Any:
+    """What an array of this fact holds after its name."""
+    hints = get_type_hints(type_)
+    names = [field.name for field in fields(type_) if field.name != "at"]
+    if issubclass(type_, _REPORTED):
+        names.remove("reason")
+    return tuple.__class_getitem__(tuple(_Instant if hints[name] is datetime else hints[name] for name in names))
+
+
+_TYPES: Final[Mapping[str, type[Fact]]] = {type_.name.value: type_ for type_ in get_args(Fact)}
+_SHAPES: Final = {name: _shape(type_) for name, type_ in _TYPES.items()}
+_TEXT: Final = msgspec.json.Decoder(list[str | list[Any]])
+
+
+def read(text: str, *, reason: str | None) -> Iterator[Fact]:
+    """The facts of a text, one by one; `reason` is that of the report that brought them. Raises FactsDamaged."""
+    at: datetime | None = None
+    try:
+        for each in _TEXT.decode(text):
+            if isinstance(each, str):
+                at = msgspec.convert(each, _Instant)
+            elif at is None:
+                raise FactsDamaged("a fact without an instant")
+            else:
+                name, *others = each
+                type_ = _TYPES[name]
+                said = (reason,) if issubclass(type_, _REPORTED) else ()
+                yield type_(at, *msgspec.convert(others, _SHAPES[name]), *said)
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+        raise FactsDamaged(f"{type(error).__name__}: {error}") from error
+
+
+# ---------------------------------------------------------------- showing
 
 
 class RecordedFact(NamedTuple):
-    """A fact as it is kept and shown: (sequence, ordinal) is its place in the customer's trail.
-
-    After the customer's key, in the order of the table's columns.
-    """
+    """A fact as it is shown: (sequence, ordinal) is its place in the customer's trail."""
 
     sequence: int
     ordinal: int
@@ -49,10 +146,8 @@ class RecordedFact(NamedTuple):
     reason: str | None
 
 
-def recorded(
-    facts: Iterable[tuple[Programme, Fact]], *, sequence: int, first_ordinal: int = 0
-) -> tuple[RecordedFact, ...]:
-    """Facts of one number of a customer's order, as they are kept and shown."""
+def recorded(facts: Iterable[tuple[Programme, Fact]], *, sequence: int) -> tuple[RecordedFact, ...]:
+    """Facts of one number of a customer's order, as they are shown."""
     return tuple(
         [
             # Made for every fact there is: by place, which takes half as long as by name.
@@ -70,12 +165,12 @@ def recorded(
                 _value(fact),
                 getattr(fact, "reason", None),
             )
-            for ordinal, (programme, fact) in enumerate(facts, start=first_ordinal)
+            for ordinal, (programme, fact) in enumerate(facts)
         ]
     )
 
 
-# Of a milestone's period the run is kept beside it, though there is only one.
+# Of a milestone's period the run is shown with it, though there is only one.
 _RUNS: Final = dict.fromkeys((BalanceSet, AchievementWithdrawn, PeriodEnded), MILESTONE_RUN)
 
 
@@ -90,22 +185,3 @@ def _value(fact: Fact) -> Decimal | None:
             return decimal_of(fact.value)
         case _:
             return None
-
-
-async def list_page(
-    connection: Connection, customer: CustomerKey, *, after: tuple[int, int], limit: int
-) -> list[RecordedFact]:
-    """Oldest first, what comes after (sequence, ordinal)."""
-    rows = await QUERIES["list_facts"].rows(
-        connection, **place(customer), after_sequence=after[0], after_ordinal=after[1], limit=limit
-    )
-    return [RecordedFact(**row) for row in rows]
-
-
-async def list_of_range(connection: Connection, within: CustomerRange) -> dict[int, list[RecordedFact]]:
-    """A range of customers' trails, by customer id, oldest first."""
-    trails: dict[int, list[RecordedFact]] = {}
-    for row in await QUERIES["list_facts_of_customers"].rows(connection, **within.bounds()):
-        columns = dict(row)
-        trails.setdefault(columns.pop("customer_id"), []).append(RecordedFact(**columns))
-    return trails

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kosminar.core.ledger import Reward
 from kosminar.core.standing import Progress
-from kosminar.store.facts import RecordedFact
+from kosminar.store.facts import OWN_VALUE
 from kosminar.store.queries import Connection, load
 from kosminar.store.rewards import points_and_text
 from kosminar.store.standings import EVERY_BUCKET
@@ -54,7 +54,7 @@ class Alike:
 
     customer_ids: list[int]
     sequences: list[int]
-    values: list[str]
+    values_thousandths: list[int]
 
 
 async def list_waiting(
@@ -114,38 +114,35 @@ async def settle_alike(
         awaits_end=awaits_end,
     )
     return Alike(
-        [row["customer_id"] for row in rows], [row["sequence"] for row in rows], [row["value"] for row in rows]
+        [row["customer_id"] for row in rows],
+        [row["sequence"] for row in rows],
+        [row["value_thousandths"] for row in rows],
     )
 
 
-async def insert_facts(
+async def insert_entries(
     connection: Connection,
     end: PeriodEnd,
     alike: Alike,
-    facts: Sequence[RecordedFact],
     *,
-    tells_progress: Sequence[bool],
+    target_group_id: int,
+    definitions_version: int,
+    facts: str,
+    now: datetime,
 ) -> None:
-    """The same for each of them, under each one's own number; where a fact tells the progress, each one's own value."""
-    await QUERIES["insert_facts_of_all"].run(
+    """The same for each of them, under each one's own number; each one's own value stands where the text says so."""
+    await QUERIES["insert_entries_of_all"].run(
         connection,
         bucket=end.bucket,
         organisation_id=end.organisation_id,
         customer_ids=alike.customer_ids,
-        sequences=alike.sequences,
-        progress_values=alike.values,
-        ordinals=[fact.ordinal for fact in facts],
-        names=[fact.name for fact in facts],
-        ats=[fact.at for fact in facts],
-        target_group_ids=[fact.target_group_id for fact in facts],
-        target_ids=[fact.target_id for fact in facts],
-        period_ids=[fact.period_id for fact in facts],
-        runs=[fact.run for fact in facts],
-        level_ids=[fact.level_id for fact in facts],
-        reward_definition_ids=[fact.reward_definition_id for fact in facts],
-        amounts=[fact.value for fact in facts],
-        reasons=[fact.reason for fact in facts],
-        tells_progress=tells_progress,
+        numbers=alike.sequences,
+        values_thousandths=alike.values_thousandths,
+        target_group_id=target_group_id,
+        definitions_version=definitions_version,
+        facts=facts,
+        own_value=OWN_VALUE,
+        now=now,
     )
 
 

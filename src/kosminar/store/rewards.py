@@ -1,8 +1,6 @@
 """The ledger of rewards: one row for each reward for ever, with its state and reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -10,26 +8,13 @@ from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.ledger import Reward, RewardGivenTwice
 from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState
 from kosminar.store.queries import Connection, load
-from kosminar.store.standings import CustomerKey, CustomerRange, place, places
+from kosminar.store.standings import CustomerKey, place, places
 from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("rewards")
 
 # Of one statement, which takes some ten milliseconds to encode them.
 COUNT_MAX: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedReport:
-    """What was reported of a reward, with its place in the customer's order; it has changed the reward's state."""
-
-    customer: CustomerKey
-    sequence: int
-    key: RewardKey
-    outcome: RewardState
-    reason: str | None
-    at: datetime
-    reported_by: str
 
 
 async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
@@ -52,20 +37,8 @@ async def list_by_key(
     return {(customer, reward.key): reward for customer, reward in found}
 
 
-async def save_reports(
-    connection: Connection, reports: Sequence[AcceptedReport], moved: Mapping[tuple[CustomerKey, RewardKey], Reward]
-) -> None:
-    """What was reported, and the rewards as they stand now."""
-    await QUERIES["insert_reward_reports"].run(
-        connection,
-        **places([report.customer for report in reports]),
-        **_keys([report.key for report in reports]),
-        sequences=[report.sequence for report in reports],
-        outcomes=[report.outcome.value for report in reports],
-        reasons=[report.reason for report in reports],
-        ats=[report.at for report in reports],
-        reported_bys=[report.reported_by for report in reports],
-    )
+async def move(connection: Connection, moved: Mapping[tuple[CustomerKey, RewardKey], Reward]) -> None:
+    """To the state that their last report brought."""
     await QUERIES["move_rewards"].run(
         connection,
         **places([customer for customer, _ in moved]),
@@ -73,23 +46,6 @@ async def save_reports(
         states=[reward.state.value for reward in moved.values()],
         reasons=[reward.reason for reward in moved.values()],
     )
-
-
-async def list_reports_of_range(connection: Connection, within: CustomerRange) -> list[AcceptedReport]:
-    """A range of customers' reports, each customer's in the order of acceptance."""
-    rows = await QUERIES["list_reward_reports_of_customers"].rows(connection, **within.bounds())
-    return [
-        AcceptedReport(
-            customer=CustomerKey(within.bucket, within.organisation_id, row["customer_id"]),
-            sequence=row["sequence"],
-            key=_key(row),
-            outcome=RewardState(row["outcome"]),
-            reason=row["reason"],
-            at=row["at"],
-            reported_by=row["reported_by"],
-        )
-        for row in rows
-    ]
 
 
 async def list_page(connection: Connection, customer: CustomerKey, *, after: RewardKey, limit: int) -> list[Reward]:

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Final
 
-from kosminar.store import activities, commands, standings
-from kosminar.store.activities import AcceptedActivity
-from kosminar.store.commands import AcceptedCommand
-from kosminar.store.facts import RecordedFact
+from kosminar.store import journal, standings
+from kosminar.store.journal import JournalEntry
 from kosminar.store.queries import Connection, load
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, places
 from kosminar.store.turns import in_parts
@@ -22,8 +20,7 @@ QUERIES: Final = load("saving")
 
 # Of one statement: each takes about ten milliseconds to encode. Batches of the usual size have far fewer.
 STANDING_COUNT_MAX: Final = 1_000
-FACT_COUNT_MAX: Final = 2_000
-ACTIVITY_COUNT_MAX: Final = 100
+ENTRY_COUNT_MAX: Final = 100
 
 
 async def save_batch(
@@ -31,19 +28,16 @@ async def save_batch(
     *,
     customers: Mapping[CustomerKey, LockedCustomer],
     changed: Sequence[ChangedStanding],
-    commands_accepted: Sequence[AcceptedCommand],
-    activities_accepted: Sequence[AcceptedActivity],
-    facts: Sequence[tuple[CustomerKey, RecordedFact]],
+    entries: Sequence[JournalEntry],
 ) -> None:
-    """Customers' numbers, the rows of standings that differ, what was accepted, and what it came to."""
+    """Customers' numbers, the rows of standings that differ, and the journal's new entries."""
     keys = sorted(customers)
     parts = zip_longest(
         in_parts(changed, STANDING_COUNT_MAX),
-        in_parts(activities_accepted, ACTIVITY_COUNT_MAX),
-        in_parts(facts, FACT_COUNT_MAX),
+        in_parts(entries, ENTRY_COUNT_MAX),
         fillvalue=(),
     )
-    for standings_part, activities_part, facts_part in parts:
+    for standings_part, entries_part in parts:
         await QUERIES["save_batch"].run(
             connection,
             **places(keys),
@@ -53,9 +47,7 @@ async def save_batch(
             enrolments=standings.enrolment_rows(standings_part),
             progress=standings.progress_rows(standings_part),
             runs=standings.run_rows(standings_part),
-            commands=[commands.row(one) for one in commands_accepted],
-            activities=[activities.row(one) for one in activities_part],
-            facts=[customer + fact for customer, fact in facts_part],
+            entries=[journal.row(one) for one in entries_part],
         )
         # With the first part, whatever there is.
-        keys, commands_accepted = [], ()
+        keys = []

@@ -62,9 +62,16 @@ def _balance(value: Json) -> int:
 
 
 async def _submit(house: House, call: Call, customer_id: int, command: Enrol | UnEnrol) -> Answer:
-    change = EnrolmentChange(call.ids["targetGroupId"], command, asked_by=call.caller.name)
+    change = EnrolmentChange(call.ids["targetGroupId"], command)
     render = partial(_answer, customer_id)
-    request = Request(call.organisation_id, customer_id, change, request_id=call.request_id, kept=kept(call, render))
+    request = Request(
+        call.organisation_id,
+        customer_id,
+        change,
+        asked_by=call.caller.name,
+        request_id=call.request_id,
+        kept=kept(call, render),
+    )
     return answer_of(await house.writer.submit_one(request), render)
 
 

@@ -48,7 +48,14 @@ async def post_transaction(house: House, call: Call) -> Answer:
         attributes[UNDATED] = True
     activity = Activity(f"bill:{bill_number}", TRANSACTION, occurred_at, attributes)
     render = partial(_answer, stable_number(call.organisation_id, customer_id, activity.activity_id))
-    request = Request(call.organisation_id, customer_id, activity, request_id=call.request_id, kept=kept(call, render))
+    request = Request(
+        call.organisation_id,
+        customer_id,
+        activity,
+        asked_by=call.caller.name,
+        request_id=call.request_id,
+        kept=kept(call, render),
+    )
     return answer_of(await house.writer.submit_one(request), render)
 
 

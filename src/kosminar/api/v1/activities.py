@@ -38,7 +38,13 @@ async def post_activities(house: House, call: Call) -> Answer:
     renders = [partial(_result, item) for item in items]
     outcomes = iter(
         await house.writer.submit(
-            Request(call.organisation_id, *one, request_id=call.request_id, kept=kept_item(call, index, renders[index]))
+            Request(
+                call.organisation_id,
+                *one,
+                asked_by=call.caller.name,
+                request_id=call.request_id,
+                kept=kept_item(call, index, renders[index]),
+            )
             for index, one in enumerate(read)
             if isinstance(one, tuple)
         )

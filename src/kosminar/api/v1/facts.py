@@ -1,5 +1,7 @@
 """A customer's audit trail, oldest first; and the one shape in which a fact is shown everywhere."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native
@@ -16,9 +18,11 @@ from kosminar.api.v1.page import (
     write_cursor,
 )
 from kosminar.core.access import Level, Resource
+from kosminar.engine.catalogue import Catalogue
 from kosminar.engine.house import House
-from kosminar.store import facts
+from kosminar.store import facts, journal
 from kosminar.store.facts import RecordedFact
+from kosminar.store.journal import StoredFacts
 from kosminar.store.standings import CustomerKey
 
 # Sequence and ordinal.
@@ -59,13 +63,26 @@ async def list_facts(house: House, call: Call) -> Answer:
     after = read_cursor(call, KEY_MAXIMA) or (0, 0)
     key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
     async with house.pool.acquire() as connection:
-        found = await facts.list_page(connection, key, after=(after[0], after[1]), limit=limit + 1)
-        if not found:
+        # The facts of the first number may all have been shown.
+        stored = await journal.list_facts(connection, key, first=after[0], limit=limit + 2)
+        if not stored:
             # Whoever has facts is a customer.
             await require_customer(connection, call, key.organisation_id, key.customer_id)
+        # Read after the facts, so that it knows every target that they name.
+        catalogue = await house.catalogues.now(connection, call.organisation_id)
+    found = list(islice(_after(catalogue, stored, after), limit + 1))
     last = found[limit - 1] if len(found) > limit else None
     cursor = None if last is None else write_cursor(last.sequence, last.ordinal)
     return native({"data": [shown(fact) for fact in found[:limit]], "next": cursor})
+
+
+def _after(catalogue: Catalogue, stored: Iterable[StoredFacts], after: tuple[int, ...]) -> Iterator[RecordedFact]:
+    """The facts that come after (sequence, ordinal). What is not asked for is not read."""
+    for number, text, reason in stored:
+        of_number = ((catalogue.by_target[fact.target_id], fact) for fact in facts.read(text, reason=reason))
+        for fact in facts.recorded(of_number, sequence=number):
+            if (fact.sequence, fact.ordinal) > after:
+                yield fact
 
 
 OPERATIONS: Final = (

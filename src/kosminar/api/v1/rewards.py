@@ -118,9 +118,16 @@ async def _report(house: House, call: Call, outcome: RewardState, reason: str | 
     if named is None:
         return problem(404, Code.UNKNOWN_REWARD, MESSAGES[Code.UNKNOWN_REWARD])
     customer_id, key = named
-    report = RewardReport(key, outcome, reason, reported_by=call.caller.name)
+    report = RewardReport(key, outcome, reason)
     render = partial(_reported, customer_id)
-    request = Request(call.organisation_id, customer_id, report, request_id=call.request_id, kept=kept(call, render))
+    request = Request(
+        call.organisation_id,
+        customer_id,
+        report,
+        asked_by=call.caller.name,
+        request_id=call.request_id,
+        kept=kept(call, render),
+    )
     return answer_of(await house.writer.submit_one(request), render)
 
 

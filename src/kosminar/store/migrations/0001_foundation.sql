@@ -160,43 +160,64 @@ CREATE TABLE customer_identifier (
 
 -- ---------------------------------------------------------------- what was accepted
 
-CREATE TABLE command (
-    bucket              smallint NOT NULL,
-    organisation_id     bigint NOT NULL,
-    customer_id         bigint NOT NULL,
-    sequence            bigint NOT NULL CHECK (sequence >= 1),
-    name                text NOT NULL CHECK (name IN ('enrol', 'un_enrol')),
-    target_id           bigint NOT NULL,
-    period_name         text,
-    initial_balance     numeric(18, 3) CHECK (initial_balance >= 0 AND initial_balance < 1000000000000),
-    reset               boolean NOT NULL,
-    definitions_version integer NOT NULL,
-    at                  timestamptz NOT NULL,
-    asked_by            text NOT NULL,
+-- The journal: one row for each number of a customer's order. It says what was accepted, from which everything else can
+-- be recomputed, and what it brought. Append-only. Columns with fixed widths come first, so that a row is short.
+CREATE TABLE journal (
+    bucket                     smallint NOT NULL,
+    organisation_id            bigint NOT NULL,
+    customer_id                bigint NOT NULL,
+    number                     bigint NOT NULL CHECK (number >= 1),
+    -- The organisation's clock when it was accepted, and the definitions under which it was decided.
+    at                         timestamptz NOT NULL,
+    -- When the customer did it.
+    occurred_at                timestamptz,
+    definitions_version        integer NOT NULL CHECK (definitions_version >= 0),
+    -- Counts what was accepted under one activity id.
+    entry                      smallint CHECK (entry >= 1),
+    kind                       text NOT NULL CHECK (kind IN ('activity', 'enrol', 'un_enrol', 'report', 'period_end')),
+    -- Who asked for it and under which request: time itself brings a period's end.
+    asked_by                   text,
+    request_id                 text,
+    activity_id                text CHECK (length(activity_id) BETWEEN 1 AND 100),
+    type                       text CHECK (length(type) BETWEEN 1 AND 100),
+    -- SHA-256 of what was said: of an activity as parsed (the same id with another content is a conflict), of a report.
+    fingerprint                bytea CHECK (length(fingerprint) = 32),
+    -- Why a target that heard the activity did not simply count it; of one that did, the facts say what it added.
+    verdicts                   json,
+    -- What it brought, in order; written and read by store/facts.py.
+    facts                      json NOT NULL,
+    -- What was asked for: the target of an enrolment or un-enrolment, the group of a period's end, a report's reward.
+    target_id                  bigint,
+    target_group_id            bigint,
+    initial_balance_thousandths bigint
+        CHECK (initial_balance_thousandths >= 0 AND initial_balance_thousandths < 1000000000000000),
+    reset                      boolean,
+    period_name                text,
+    reward_id                  text CHECK (length(reward_id) <= 200),
+    outcome                    text CHECK (outcome IN ('issued', 'failed', 'reversed')),
+    -- What a person wrote, apart from what counted.
+    attributes                 jsonb CHECK (jsonb_typeof(attributes) = 'object'),
+    reason                     text CHECK (length(reason) BETWEEN 1 AND 500),
+    CONSTRAINT only_time_asks_for_itself CHECK (
+        num_nonnulls(asked_by, request_id) = CASE kind WHEN 'period_end' THEN 0 ELSE 2 END),
+    CONSTRAINT an_activity_is_whole CHECK (
+        num_nonnulls(activity_id, entry, type, occurred_at, attributes, verdicts)
+            = CASE kind WHEN 'activity' THEN 6 ELSE 0 END),
+    CONSTRAINT what_was_said_has_a_fingerprint CHECK ((fingerprint IS NOT NULL) = (kind IN ('activity', 'report'))),
+    CONSTRAINT an_enrolment_names_its_target CHECK ((target_id IS NOT NULL) = (kind IN ('enrol', 'un_enrol'))),
     CONSTRAINT only_enrolling_has_options CHECK (
-        name = 'enrol' OR (period_name IS NULL AND initial_balance IS NULL AND NOT reset)),
-    PRIMARY KEY (bucket, organisation_id, customer_id, sequence),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
+        (reset IS NOT NULL) = (kind = 'enrol')
+        AND (kind = 'enrol' OR (period_name IS NULL AND initial_balance_thousandths IS NULL))),
+    CONSTRAINT a_period_end_names_its_group CHECK ((target_group_id IS NOT NULL) = (kind = 'period_end')),
+    CONSTRAINT a_report_names_its_reward CHECK (
+        num_nonnulls(reward_id, outcome) = CASE kind WHEN 'report' THEN 2 ELSE 0 END
+        AND (kind = 'report' OR reason IS NULL)),
+    CONSTRAINT what_was_not_given_says_why CHECK (outcome = 'issued' OR reason IS NOT NULL),
+    PRIMARY KEY (bucket, organisation_id, customer_id, number)
 );
-
-CREATE TABLE activity (
-    bucket              smallint NOT NULL,
-    organisation_id     bigint NOT NULL,
-    customer_id         bigint NOT NULL,
-    activity_id         text NOT NULL CHECK (length(activity_id) BETWEEN 1 AND 100),
-    sequence            bigint NOT NULL CHECK (sequence >= 1),
-    type                text NOT NULL CHECK (length(type) BETWEEN 1 AND 100),
-    occurred_at         timestamptz NOT NULL,
-    attributes          jsonb NOT NULL CHECK (jsonb_typeof(attributes) = 'object'),
-    -- SHA-256 of the content as parsed: the same id with another one is a conflict.
-    fingerprint         bytea NOT NULL CHECK (length(fingerprint) = 32),
-    definitions_version integer NOT NULL,
-    at                  timestamptz NOT NULL,
-    PRIMARY KEY (bucket, organisation_id, customer_id, activity_id),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
-);
--- The audit reads a customer's activities in the order in which they were accepted.
-CREATE UNIQUE INDEX activity_in_order ON activity (bucket, organisation_id, customer_id, sequence);
+-- An activity's id is unique per customer for ever; a correction of it is its next entry.
+CREATE UNIQUE INDEX journal_activity ON journal (bucket, organisation_id, customer_id, activity_id, entry)
+    WHERE activity_id IS NOT NULL;
 
 -- ---------------------------------------------------------------- standings
 
@@ -268,28 +289,7 @@ CREATE TABLE streak (
 );
 CREATE INDEX streak_watched ON streak (bucket, target_id, watch_number, customer_id) WHERE watch_number IS NOT NULL;
 
--- ---------------------------------------------------------------- what happened
-
--- The audit trail. Append-only.
-CREATE TABLE fact (
-    bucket               smallint NOT NULL,
-    organisation_id      bigint NOT NULL,
-    customer_id          bigint NOT NULL,
-    sequence             bigint NOT NULL CHECK (sequence >= 1),
-    ordinal              smallint NOT NULL CHECK (ordinal >= 0),
-    name                 text NOT NULL,
-    at                   timestamptz NOT NULL,
-    target_group_id      bigint NOT NULL,
-    target_id            bigint NOT NULL,
-    period_id            bigint,
-    run                  integer,
-    level_id             bigint,
-    reward_definition_id bigint,
-    value                numeric(24, 3),
-    reason               text,
-    PRIMARY KEY (bucket, organisation_id, customer_id, sequence, ordinal),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
-);
+-- ---------------------------------------------------------------- rewards
 
 -- One row for each reward for ever; its key is the reason why none is ever given twice.
 -- period_id and level_id use 0 for "none", because a key cannot hold NULL.

@@ -114,27 +114,6 @@ CREATE INDEX webhook_queue_due ON webhook_queue (webhook_endpoint_id, due_at);
 -- Whether somebody subscribed to its hand-over when it was earned: then it was pending until that somebody answered.
 ALTER TABLE reward ADD COLUMN handed_over boolean NOT NULL DEFAULT false;
 
--- What was reported of a reward after it was earned, in the customer's order: an accepted command like the others.
-CREATE TABLE reward_report (
-    bucket               smallint NOT NULL,
-    organisation_id      bigint NOT NULL,
-    customer_id          bigint NOT NULL,
-    sequence             bigint NOT NULL CHECK (sequence >= 1),
-    target_id            bigint NOT NULL,
-    period_id            bigint NOT NULL,
-    level_id             bigint NOT NULL,
-    run                  integer NOT NULL,
-    reward_definition_id bigint NOT NULL,
-    outcome              text NOT NULL CHECK (outcome IN ('issued', 'failed', 'reversed')),
-    reason               text CHECK (length(reason) BETWEEN 1 AND 500),
-    at                   timestamptz NOT NULL,
-    reported_by          text NOT NULL,
-    CONSTRAINT what_was_not_given_says_why CHECK (outcome = 'issued' OR reason IS NOT NULL),
-    PRIMARY KEY (bucket, organisation_id, customer_id, sequence),
-    FOREIGN KEY (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
-        REFERENCES reward
-);
-
 -- ---------------------------------------------------------------- requests that come twice
 
 -- An Idempotency-Key that was used; its bucket is the hash of organisation and key. Times are real time.

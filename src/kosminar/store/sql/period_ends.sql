@@ -31,8 +31,7 @@ SELECT c.customer_id
 
 -- settle_alike
 -- Marks the period's end for those of the locked customers who are alike: enrolled once, in time for the period, and
--- still so; achieved, nothing forfeited, no other ended period waits. An open first stretch is the only one. Values
--- travel as text because nobody computes with them.
+-- still so; achieved, nothing forfeited, no other ended period waits. An open first stretch is the only one.
 UPDATE progress AS p
    SET rewarded = :rewarded,
        forfeited = :forfeited,
@@ -57,23 +56,18 @@ UPDATE progress AS p
                     WHERE other.bucket = :bucket AND other.organisation_id = :organisation_id
                       AND other.customer_id = p.customer_id AND other.target_id = :target_id
                       AND other.period_id = ANY(:other_period_ids::bigint[]) AND other.awaits_end)
-RETURNING p.customer_id, c.sequence + 1 AS sequence, p.value::text AS value
+RETURNING p.customer_id, c.sequence + 1 AS sequence, (p.value * 1000)::bigint AS value_thousandths
 
--- insert_facts_of_all
--- The same facts for each of these customers; where a fact tells the progress, each one's own.
-INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
-                  period_id, run, level_id, reward_definition_id, value, reason)
-SELECT :bucket::smallint, :organisation_id::bigint, k.customer_id, k.sequence, f.ordinal, f.name, f.at,
-       f.target_group_id, f.target_id, f.period_id, f.run, f.level_id, f.reward_definition_id,
-       CASE WHEN f.tells_progress THEN k.value::numeric ELSE f.value END, f.reason
-  FROM unnest(:customer_ids::bigint[], :sequences::bigint[], :progress_values::text[])
-       AS k (customer_id, sequence, value)
- CROSS JOIN unnest(:ordinals::smallint[], :names::text[], :ats::timestamptz[], :target_group_ids::bigint[],
-                   :target_ids::bigint[], :period_ids::bigint[], :runs::integer[], :level_ids::bigint[],
-                   :reward_definition_ids::bigint[], :amounts::numeric[], :reasons::text[],
-                   :tells_progress::boolean[])
-       AS f (ordinal, name, at, target_group_id, target_id, period_id, run, level_id, reward_definition_id, value,
-             reason, tells_progress)
+-- insert_entries_of_all
+-- The same entry for each of these customers, but for its number and the value with which the period ended.
+INSERT INTO journal (bucket, organisation_id, customer_id, number, at, definitions_version, kind, target_group_id, facts)
+SELECT p.bucket, :organisation_id::bigint, k.customer_id, k.number, :now::timestamptz, :definitions_version::integer,
+       'period_end', :target_group_id::bigint,
+       replace(:facts::text, :own_value::text, k.value_thousandths::text)::json
+  FROM unnest(:customer_ids::bigint[], :numbers::bigint[], :values_thousandths::bigint[])
+       AS k (customer_id, number, value_thousandths)
+  JOIN place AS p
+    ON p.bucket = :bucket::smallint
 
 -- insert_rewards_of_all
 -- The same rewards for each of these customers; one that was given before fails the page, and nobody of it is paid

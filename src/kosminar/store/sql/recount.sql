@@ -83,11 +83,9 @@ SELECT c.organisation_id, c.customer_id, c.external_id, c.mobile, c.email
 
 -- list_strays
 -- Whose rows stand in a bucket without a customer, and deliveries without a notification: foreign keys forbid it of
--- all but facts, and a restored or damaged database may still have some.
+-- all but the journal, and a restored or damaged database may still have some.
 WITH told AS (
-    SELECT 'command' AS table_name, organisation_id, customer_id FROM command WHERE bucket = :bucket
-     UNION ALL
-    SELECT 'activity', organisation_id, customer_id FROM activity WHERE bucket = :bucket
+    SELECT 'journal' AS table_name, organisation_id, customer_id FROM journal WHERE bucket = :bucket
      UNION ALL
     SELECT 'enrolment', organisation_id, customer_id FROM enrolment WHERE bucket = :bucket
      UNION ALL
@@ -95,11 +93,7 @@ WITH told AS (
      UNION ALL
     SELECT 'streak', organisation_id, customer_id FROM streak WHERE bucket = :bucket
      UNION ALL
-    SELECT 'fact', organisation_id, customer_id FROM fact WHERE bucket = :bucket
-     UNION ALL
     SELECT 'reward', organisation_id, customer_id FROM reward WHERE bucket = :bucket
-     UNION ALL
-    SELECT 'reward_report', organisation_id, customer_id FROM reward_report WHERE bucket = :bucket
      UNION ALL
     SELECT 'notification', organisation_id, customer_id FROM notification WHERE bucket = :bucket
      UNION ALL

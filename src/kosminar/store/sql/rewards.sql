@@ -38,15 +38,6 @@ SELECT r.organisation_id, r.customer_id, r.target_id, r.period_id, r.level_id, r
    AND r.target_id = k.target_id AND r.period_id = k.period_id AND r.level_id = k.level_id AND r.run = k.run
    AND r.reward_definition_id = k.reward_definition_id
 
--- insert_reward_reports
--- Accepted like a command, under the customer's lock.
-INSERT INTO reward_report (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
-                           reward_definition_id, sequence, outcome, reason, at, reported_by)
-SELECT *
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
-              :sequences::bigint[], :outcomes::text[], :reasons::text[], :ats::timestamptz[], :reported_bys::text[])
-
 -- move_rewards
 -- The state that the last report brought; the row itself stays for ever.
 UPDATE reward AS r
@@ -60,11 +51,3 @@ UPDATE reward AS r
  WHERE r.bucket = k.bucket AND r.organisation_id = k.organisation_id AND r.customer_id = k.customer_id
    AND r.target_id = k.target_id AND r.period_id = k.period_id AND r.level_id = k.level_id AND r.run = k.run
    AND r.reward_definition_id = k.reward_definition_id
-
--- list_reward_reports_of_customers
--- A range of customers' reports, for the audit.
-SELECT customer_id, sequence, target_id, period_id, level_id, run, reward_definition_id, outcome, reason, at,
-       reported_by
-  FROM reward_report
- WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
- ORDER BY customer_id, sequence

@@ -1,8 +1,7 @@
 -- save_batch
 -- What a batch changed, under its customers' locks, in one statement: every table has its own rows, mostly none.
 -- A stretch is ended or moved back, never deleted; of a period and of a run that were there before, what can change
--- does; commands, activities and facts are only ever added to. That a key of these exists would be our own mistake and
--- fails the batch.
+-- does; the journal is only ever added to. That a key of it exists would be our own mistake and fails the batch.
 WITH numbered AS (
     UPDATE customer AS c
        SET sequence = k.sequence,
@@ -46,18 +45,9 @@ WITH numbered AS (
            reached = EXCLUDED.reached,
            broken_number = EXCLUDED.broken_number,
            watch_number = EXCLUDED.watch_number
-), commanded AS (
-    INSERT INTO command (bucket, organisation_id, customer_id, sequence, name, target_id, period_name,
-                         initial_balance, reset, definitions_version, at, asked_by)
-    SELECT r.*
-      FROM unnest(:commands::command[]) AS r
-), happened AS (
-    INSERT INTO activity (bucket, organisation_id, customer_id, activity_id, sequence, type, occurred_at, attributes,
-                          fingerprint, definitions_version, at)
-    SELECT r.*
-      FROM unnest(:activities::activity[]) AS r
 )
-INSERT INTO fact (bucket, organisation_id, customer_id, sequence, ordinal, name, at, target_group_id, target_id,
-                  period_id, run, level_id, reward_definition_id, value, reason)
+INSERT INTO journal (bucket, organisation_id, customer_id, number, at, occurred_at, definitions_version, entry, kind,
+                     asked_by, request_id, activity_id, type, fingerprint, verdicts, facts, target_id, target_group_id,
+                     initial_balance_thousandths, reset, period_name, reward_id, outcome, attributes, reason)
 SELECT r.*
-  FROM unnest(:facts::fact[]) AS r
+  FROM unnest(:entries::journal[]) AS r
