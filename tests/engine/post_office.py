@@ -13,7 +13,7 @@ from tests.engine.brand import found, milestone
 from kosminar.core.event import EventName
 from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.engine import endpoints
-from kosminar.store import deliveries, notifications, webhook_endpoints
+from kosminar.store import deliveries, notifications, saving, webhook_endpoints
 from kosminar.store.deliveries import Delivery, EndpointKey
 from kosminar.store.notifications import Notification, Posted
 from kosminar.store.queries import Connection
@@ -85,7 +85,8 @@ class Office:
                 Posted(key, self._notification(key, number, name, now), endpoints)
                 for number in range(last - count + 1, last + 1)
             ]
-        await notifications.insert(connection, posted, due_at=now, expires_at=now + DELIVERED_WITHIN)
+        parts = notifications.parts(posted, due_at=now, expires_at=now + DELIVERED_WITHIN)
+        await saving.save(connection, parts, joined=True)
 
     def _notification(self, key: CustomerKey, number: int, name: EventName, now: datetime) -> Notification:
         body = {

@@ -182,14 +182,14 @@ async def test_one_process_at_a_time_adds(house) -> None:
 async def test_changes_that_were_removed_and_whose_adding_was_cut_off_are_there_again(house, monkeypatch) -> None:
     await lived(house)
     waiting = await house.pool.fetchval("SELECT count(*) FROM counter_change")
-    as_array = counters._array
-    monkeypatch.setattr(counters, "_array", lambda counts: "cut off")
+    as_array = counters.array
+    monkeypatch.setattr(counters, "array", lambda counts: "cut off")
 
     with pytest.raises(asyncpg.PostgresError):
         await house.counter_adder.add()
 
     assert await house.pool.fetchval("SELECT count(*) FROM counter_change") == waiting
-    monkeypatch.setattr(counters, "_array", as_array)
+    monkeypatch.setattr(counters, "array", as_array)
     assert await house.counter_adder.add() == waiting
     assert await differences(house.pool) == []
 

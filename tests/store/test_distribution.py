@@ -91,7 +91,17 @@ async def test_on_one_postgresql_all_buckets_lie_together(connection: asyncpg.Co
 async def test_citus_alone_parts_no_buckets_before_the_tables_are_distributed(connection: asyncpg.Connection) -> None:
     await stand_in(connection)
 
-    assert await load_groups(connection) == ONE_GROUP
+    assert (await load_groups(connection)).numbers == ONE_GROUP.numbers
+
+
+async def test_where_citus_is_the_parts_of_a_save_are_not_joined(connection: asyncpg.Connection) -> None:
+    found = [await load_groups(connection)]
+    await stand_in(connection)
+    found.append(await load_groups(connection))
+    await distribute(connection)
+    found.append(await load_groups(connection))
+
+    assert [groups.joined for groups in found] == [True, False, False]
 
 
 async def test_on_citus_the_buckets_of_a_shard_lie_together(connection: asyncpg.Connection) -> None:

@@ -18,7 +18,7 @@ JOINED = "Joins the arrays by bucket, without `= ANY` of a lane's buckets in the
 ROWS = "Its rows come from `unnest` alone, and its buckets with them."
 SPANS = "Goes through every bucket at once."
 IN_BUCKETS = "Looks a few rows up in each bucket; a window function, or a call for each bucket, is to replace it."
-WHOLE_BATCH = "Saves a whole batch at once; one statement for each table is to replace it."
+WHOLE_ROWS = "Sends whole rows; the new standings send arrays of columns."
 
 BREACHES = [
     Breach("claim_identifiers", "1", 1, ROWS),
@@ -33,13 +33,7 @@ BREACHES = [
     ),
     Breach("insert_customers", "1", 1, ROWS),
     Breach("insert_customers", "3", 1, "No row of any table is there yet to be joined but one of buckets alone."),
-    Breach("insert_deliveries", "1", 1, ROWS),
-    Breach("insert_deliveries", "3", 1, ROWS),
     Breach("insert_entries_of_all", "3", 1, "Its bucket is a parameter, which `place` is joined by, and not a column."),
-    Breach("insert_idempotency_results", "1", 1, ROWS),
-    Breach("insert_idempotency_results", "3", 1, ROWS),
-    Breach("insert_notifications", "1", 1, ROWS),
-    Breach("insert_notifications", "3", 1, ROWS),
     Breach("insert_rewards_of_all", "3", 1, "Its bucket is a parameter, its customers come from `unnest` alone."),
     Breach("keep_idempotency_result", "2", 1, "Inserts and reads in one statement; two are to replace it."),
     Breach("list_buckets", "1", 1, SPANS),
@@ -67,17 +61,16 @@ BREACHES = [
     Breach("lock_customers", "locks", 1, JOINED),
     Breach("make_waiting", "2", 1, "ON CONFLICT asks a parameter whether to send again what was delivered."),
     Breach("make_waiting", "3", 1, "Its bucket is a parameter, its customers come from `unnest` alone."),
-    Breach("move_rewards", "1", 1, JOINED),
     Breach("put_in_queue", "3", 1, "Its bucket is a parameter, its customers come from `unnest` alone."),
-    Breach("save_batch", "1", 5, WHOLE_BATCH),
-    Breach("save_batch", "2", 3, WHOLE_BATCH),
-    Breach("save_batch", "3", 4, WHOLE_BATCH),
-    Breach("save_batch", "arrays", 4, WHOLE_BATCH),
-    Breach("save_rewards", "1", 1, ROWS),
-    Breach("save_rewards", "3", 1, ROWS),
-    Breach("save_rewards", "arrays", 1, "Sends whole rows; arrays of columns are to replace them."),
+    Breach("save_enrolments", "1", 1, ROWS),
+    Breach("save_enrolments", "3", 1, ROWS),
+    Breach("save_enrolments", "arrays", 1, WHOLE_ROWS),
+    Breach("save_progress", "1", 1, ROWS),
+    Breach("save_progress", "3", 1, ROWS),
+    Breach("save_progress", "arrays", 1, WHOLE_ROWS),
+    Breach("save_runs", "1", 1, ROWS),
+    Breach("save_runs", "3", 1, ROWS),
+    Breach("save_runs", "arrays", 1, WHOLE_ROWS),
     Breach("save_totals", "1", 1, ROWS),
-    Breach("wake_queues", "1", 1, ROWS),
-    Breach("wake_queues", "3", 1, ROWS),
 ]
 """By statement and rule, each once."""

@@ -116,7 +116,7 @@ def test_the_statements_of_the_writers_are_found_through_the_calls() -> None:
     writer = written_by(WRITERS[:1])
     sweep = written_by(WRITERS[1:])
 
-    assert {"lock_customers", "list_standings", "save_batch", "wake_queues", "list_definitions"} <= writer
+    assert {"lock_customers", "list_standings", "insert_activities", "wake_queues", "list_definitions"} <= writer
     assert {"lock_page", "settle_alike", "insert_entries_of_all"} <= sweep
     # These are the courier's and the audit's.
     assert {"lease_queue", "list_customer_page"}.isdisjoint(writer | sweep)

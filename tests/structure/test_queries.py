@@ -90,11 +90,12 @@ async def test_every_query_prepares_against_the_migrated_schema(connection: asyn
     # One asks what Citus alone has.
     await stand_in(connection)
     for noun, query in NAMED:
-        try:
-            statement = await connection.prepare(query.text)
-        except asyncpg.PostgresError as error:
-            pytest.fail(f"{noun}.{query.name}: {error}")
-        assert len(statement.get_parameters()) == len(query.parameters), query.name
+        for text in {query.text, query.plain}:
+            try:
+                statement = await connection.prepare(text)
+            except asyncpg.PostgresError as error:
+                pytest.fail(f"{noun}.{query.name}: {error}")
+            assert len(statement.get_parameters()) == len(query.parameters), query.name
 
 
 @pytest.mark.parametrize("noun", QUERIES)

@@ -63,14 +63,18 @@ async def work(
     wall: Wall,
     catalogues: Catalogues,
     posted: Callable[[], None],
+    joined: bool,
 ) -> list[Outcome]:
-    """The outcomes, in the order of the requests, durable when this returns; `posted` hears of new deliveries."""
+    """The outcomes, in the order of the requests, durable when this returns; `posted` hears of new deliveries.
+
+    `joined`: what is saved is sent as one statement.
+    """
     async with connection.transaction():
         batch = await _lock(connection, requests, wall=wall, catalogues=catalogues)
         await _load(connection, batch, requests)
         # Others run meanwhile, and share nothing with the batch but catalogues, which never change.
         outcomes = await each_in_turns(lambda request: _decide(batch, request), requests)
-        await _save(connection, batch)
+        await _save(connection, batch, joined=joined)
     if batch.posted:
         posted()
     return outcomes
@@ -412,7 +416,7 @@ def _post(batch: _Batch, request: Request, told: Sequence[Notice]) -> None:
 # ---------------------------------------------------------------- save
 
 
-async def _save(connection: Connection, batch: _Batch) -> None:
+async def _save(connection: Connection, batch: _Batch, *, joined: bool) -> None:
     changed = [
         ChangedStanding(
             key,
@@ -430,28 +434,20 @@ async def _save(connection: Connection, batch: _Batch) -> None:
         for key, customer in batch.customers.items()
         if customer.changed
     }
-    if numbered or changed:
-        await saving.save_batch(
-            connection,
-            customers=numbered,
-            changed=changed,
-            entries=batch.entries,
-        )
     given = [(key, reward) for key, customer in batch.customers.items() for reward in customer.account.given.values()]
-    if given:
-        await rewards.save(connection, given)
     moved = {
         (key, reward.key): reward
         for key, customer in batch.customers.items()
         for reward in customer.account.reported.values()
     }
-    if moved:
-        await rewards.move(connection, moved)
-    if numbered:
-        await counters.insert_changes(connection, batch.counters, bucket=min(numbered).bucket)
-    if batch.posted:
-        await notifications.insert(
-            connection, batch.posted, due_at=batch.wall, expires_at=batch.wall + DELIVERED_WITHIN
-        )
-    if batch.results and not await idempotency.insert_results(connection, batch.results):
-        raise ResultKept
+    parts = [
+        saving.customers_part(numbered),
+        *saving.standing_parts(changed),
+        *journal.parts(batch.entries),
+        rewards.given_part(given),
+        rewards.moved_part(moved),
+        counters.changes_part(batch.counters, bucket=min((key.bucket for key in numbered), default=0)),
+        *notifications.parts(batch.posted, due_at=batch.wall, expires_at=batch.wall + DELIVERED_WITHIN),
+        idempotency.results_part(batch.results, lost=ResultKept),
+    ]
+    await saving.save(connection, parts, joined=joined)

@@ -27,7 +27,7 @@ from kosminar.engine.batch import Wall
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.meters import Meters
 from kosminar.engine.writer import ATTEMPT_COUNT_MAX, BATCH_SIZE_MAX, INTERRUPTED, UNREACHABLE, NotSaved
-from kosminar.store import counters, facts, period_ends, standings
+from kosminar.store import counters, facts, period_ends, saving, standings
 from kosminar.store.period_ends import Likeness, PeriodEnd
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
@@ -233,6 +233,6 @@ async def _save(connection: Connection, end: PeriodEnd, waiting: Sequence[int], 
             await period_ends.insert_rewards(connection, end, alike, verdict.rewards)
         moved = Counters()
         moved.add(verdict.entry, times=len(alike.customer_ids))
-        await counters.insert_changes(connection, moved, bucket=end.bucket)
+        await saving.save(connection, [counters.changes_part(moved, bucket=end.bucket)], joined=False)
         await period_ends.save_customers(connection, end, alike, now=verdict.likeness.now)
     return frozenset(alike.customer_ids)

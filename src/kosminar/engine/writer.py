@@ -170,7 +170,12 @@ class Writer:
             try:
                 async with self._pool.acquire() as connection:
                     return await batch.work(
-                        connection, requests, wall=self._wall, catalogues=self._catalogues, posted=self._posted
+                        connection,
+                        requests,
+                        wall=self._wall,
+                        catalogues=self._catalogues,
+                        posted=self._posted,
+                        joined=self.groups.joined,
                     )
             except INTERRUPTED as error:
                 LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)

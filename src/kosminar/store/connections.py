@@ -1,6 +1,6 @@
 """Connections: told once, and not one by one, what the rows of our tables look like; how they plan; what their loss is.
 
-Whole rows are sent as values of their tables' types (store/sql, `unnest(:rows::fact[])`), and the driver asks the
+Whole rows are sent as values of their tables' types (store/sql, `unnest(:rows::progress[])`), and the driver asks the
 database about each such type on each connection that it opens: some forty milliseconds of PostgreSQL's time in all.
 What one connection has learned, the others of its kind know. It leans on one internal of asyncpg, whose version is
 pinned; tests/store/test_connections.py notices when that is gone.

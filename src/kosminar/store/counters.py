@@ -4,14 +4,15 @@ Nothing is updated by batches: each batch would wait for the one before to commi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from operator import add
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kosminar.core.bucket import bucket_of_group
 from kosminar.core.counter import SLOT_COUNT, CounterKey, Counters, Counts
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, array, load
+from kosminar.store.saving import Part
 from kosminar.store.standings import EVERY_BUCKET
 
 QUERIES: Final = load("counters")
@@ -20,21 +21,21 @@ QUERIES: Final = load("counters")
 LOCK_KEY: Final = 7_238_410_563
 
 
-async def insert_changes(connection: Connection, counters: Counters, *, bucket: int) -> None:
-    """In the transaction of what moved them, under a bucket of its own."""
-    rows = list(counters.rows())
-    if not rows:
-        return
-    await QUERIES["insert_counter_changes"].run(
-        connection,
-        bucket=bucket,
-        organisation_ids=[key.organisation_id for key, _ in rows],
-        target_group_ids=[key.target_group_id for key, _ in rows],
-        period_numbers=[key.period_number for key, _ in rows],
-        days=[key.day for key, _ in rows],
-        total_buckets=[bucket_of_group(key.organisation_id, key.target_group_id) for key, _ in rows],
-        counts=[_array(counts) for _, counts in rows],
-    )
+def changes_part(counters: Counters, *, bucket: int) -> Part:
+    """What a transaction moved, under a bucket of its own."""
+    return Part(QUERIES["insert_counter_changes"], list(counters.rows()), lambda rows: _changes(rows, bucket))
+
+
+def _changes(rows: Sequence[tuple[CounterKey, Counts]], bucket: int) -> dict[str, Any]:
+    return {
+        "bucket": bucket,
+        "organisation_ids": array([key.organisation_id for key, _ in rows]),
+        "target_group_ids": array([key.target_group_id for key, _ in rows]),
+        "period_numbers": array([key.period_number for key, _ in rows]),
+        "days": array([key.day for key, _ in rows]),
+        "total_buckets": array([bucket_of_group(key.organisation_id, key.target_group_id) for key, _ in rows]),
+        "counts": array([array(counts) for _, counts in rows]),
+    }
 
 
 async def add_changes(connection: Connection) -> int:
@@ -57,7 +58,7 @@ async def add_changes(connection: Connection) -> int:
     }
     totals = {row["place"] - 1: row["counts"] for row in await QUERIES["list_totals"].rows(connection, **keys)}
     sums = [_sum(row["counts"], totals.get(place, ())) for place, row in enumerate(taken)]
-    await QUERIES["save_totals"].run(connection, **keys, counts=[_array(counts) for counts in sums])
+    await QUERIES["save_totals"].run(connection, **keys, counts=[array(counts) for counts in sums])
     return sum(row["change_count"] for row in taken if row["day"] is None)
 
 
@@ -118,8 +119,3 @@ async def list_all(connection: Connection, organisation_id: int) -> dict[Counter
 
 def _sum(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
     return list(map(add, one, other or (0,) * SLOT_COUNT))
-
-
-def _array(counts: Iterable[int]) -> str:
-    """As PostgreSQL writes an array of numbers."""
-    return "{" + ",".join(map(str, counts)) + "}"

@@ -6,7 +6,7 @@ stands in for Citus; tests/engine/test_writer_groups.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from kosminar.core.bucket import BUCKET_COUNT
@@ -17,15 +17,19 @@ QUERIES: Final = load("distribution")
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups of buckets, numbered from 0; `numbers` has that of each bucket at the bucket's place."""
+    """The groups of buckets, numbered from 0; `numbers` has that of each bucket at the bucket's place.
+
+    Where Citus is absent, the parts of a save are joined into one statement (store/saving.py).
+    """
 
     numbers: tuple[int, ...]
+    joined: bool
 
     @classmethod
     def of_shards(cls, shards: Mapping[int, int]) -> Self:
         """A group for each shard; the mapping has the shard of every bucket."""
         in_order = {shard: number for number, shard in enumerate(sorted(set(shards.values())))}
-        return cls(tuple(in_order[shards[bucket]] for bucket in range(BUCKET_COUNT)))
+        return cls(tuple(in_order[shards[bucket]] for bucket in range(BUCKET_COUNT)), joined=False)
 
     @property
     def count(self) -> int:
@@ -36,7 +40,9 @@ class Groups:
         return self.numbers[bucket]
 
 
-ONE_GROUP: Final = Groups((0,) * BUCKET_COUNT)
+ONE_GROUP: Final = Groups((0,) * BUCKET_COUNT, joined=True)
+# Citus is there, and its tables are not distributed yet.
+NOT_DISTRIBUTED: Final = replace(ONE_GROUP, joined=False)
 
 
 async def load_groups(connection: Connection) -> Groups:
@@ -46,4 +52,4 @@ async def load_groups(connection: Connection) -> Groups:
     if not await QUERIES["has_citus"].value(connection):
         return ONE_GROUP
     rows = await QUERIES["list_shards"].rows(connection, buckets=list(range(BUCKET_COUNT)))
-    return Groups.of_shards({row["bucket"]: row["shard_id"] for row in rows}) if rows else ONE_GROUP
+    return Groups.of_shards({row["bucket"]: row["shard_id"] for row in rows}) if rows else NOT_DISTRIBUTED

@@ -6,9 +6,10 @@ under the same key is recognised whatever became of the first one. Times are rea
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, array, load
+from kosminar.store.saving import Part
 
 QUERIES: Final = load("idempotency")
 
@@ -57,13 +58,24 @@ async def list_results(
 
 
 async def insert_results(connection: Connection, results: Sequence[tuple[IdempotencyKey, int, str]]) -> bool:
-    """Whether all are new; the first result of a request stays, and whoever comes second must not have changed anything."""
-    written = await QUERIES["insert_idempotency_results"].rows(
-        connection,
-        **_columns([(key, number) for key, number, _ in results]),
-        results=[result for _, _, result in results],
-    )
+    """Whether all are new: the first result of a request stays."""
+    written = await QUERIES["insert_idempotency_results"].rows(connection, **_results(results))
     return len(written) == len(results)
+
+
+def results_part(results: Sequence[tuple[IdempotencyKey, int, str]], *, lost: type[Exception]) -> Part:
+    """What came of a batch's requests. Raises `lost` where one has a result already: the second one must change nothing."""
+    return Part(QUERIES["insert_idempotency_results"], results, _results, lost=lost)
+
+
+def _results(results: Sequence[tuple[IdempotencyKey, int, str]]) -> dict[str, Any]:
+    return {
+        "buckets": array([key.bucket for key, _, _ in results]),
+        "organisation_ids": array([key.organisation_id for key, _, _ in results]),
+        "key_hashes": array([f"\\x{key.key_hash.hex()}" for key, _, _ in results]),
+        "numbers": array([number for _, number, _ in results]),
+        "results": [result for _, _, result in results],
+    }
 
 
 async def keep_first(connection: Connection, key: IdempotencyKey, number: int, result: str) -> str:

@@ -1,14 +1,15 @@
 """The journal: a customer's order, one row for each number, with what was accepted and what it brought.
 
-Everything kept of a customer can be recomputed from these rows. They are only ever added; saving.py writes them. A row
-that makes no sense is read all the same, because the audit has to report it.
+Everything kept of a customer can be recomputed from these rows. They are only ever added, by the save of a batch and by
+the sweep. A row that makes no sense is read all the same, because the audit has to report it.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,7 +20,8 @@ from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.ledger import Report
 from kosminar.core.reward import RewardState, parse_reward_id, reward_id
 from kosminar.store import facts
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, array, load
+from kosminar.store.saving import Part, keys
 from kosminar.store.standings import CustomerKey, CustomerRange, place, places
 
 QUERIES: Final = load("journal")
@@ -87,42 +89,86 @@ class StoredFacts(NamedTuple):
 # ---------------------------------------------------------------- writing
 
 
-def row(written: JournalEntry) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
-    entry, cause, origin = written.entry, written.entry.cause, written.origin or (None, None)
-    text = facts.write(fact for _, fact in entry.facts())
-    head = (*written.customer, entry.number, entry.at)
-    version, fingerprint = written.definitions_version, written.fingerprint
-    match cause:
-        case Activity(activity_id, type_, occurred_at, attributes):
-            verdicts = facts.write_verdicts(entry.judgements)
-            said = ENCODER.encode(attributes).decode()
-            return (
-                *(*head, occurred_at, version, FIRST_ENTRY, ACTIVITY, *origin, activity_id, type_, fingerprint),
-                *(verdicts, text, None, None, None, None, None, None, None, said, None),
-            )
-        case Enrol(target_id, period_name, balance, reset):
-            return (
-                *(*head, None, version, None, ENROL, *origin, None, None, None, None, text),
-                *(target_id, None, balance, reset, period_name, None, None, None, None),
-            )
-        case UnEnrol(target_id):
-            return (
-                *(*head, None, version, None, UN_ENROL, *origin, None, None, None, None, text),
-                *(target_id, None, None, None, None, None, None, None, None),
-            )
-        case Report():
-            rewarded = reward_id(written.customer.customer_id, cause.key)
-            return (
-                *(*head, None, version, None, REPORT, *origin, None, None, fingerprint, None, text),
-                *(None, None, None, None, None, rewarded, cause.outcome.value, None, cause.reason),
-            )
-        case None:
-            (change,) = entry.changes
-            return (
-                *(*head, None, version, None, PERIOD_END, *origin, None, None, None, None, text),
-                *(None, change.programme.target_group_id, None, None, None, None, None, None, None),
-            )
+def parts(entries: Sequence[JournalEntry]) -> list[Part]:
+    """The new rows: each kind has columns of its own."""
+    of_kind: dict[type, list[JournalEntry]] = {Activity: [], Enrol: [], UnEnrol: [], Report: [], NoneType: []}
+    for one in entries:
+        of_kind[type(one.entry.cause)].append(one)
+    return [
+        Part(QUERIES["insert_activities"], of_kind[Activity], _activities),
+        Part(QUERIES["insert_commands"], [*of_kind[Enrol], *of_kind[UnEnrol]], _commands),
+        Part(QUERIES["insert_reports"], of_kind[Report], _reports),
+        Part(QUERIES["insert_period_ends"], of_kind[NoneType], _period_ends),
+    ]
+
+
+def _columns(entries: Sequence[JournalEntry]) -> dict[str, Any]:
+    """What every kind has."""
+    return {
+        **keys([one.customer for one in entries]),
+        "numbers": array([one.entry.number for one in entries]),
+        "ats": array([one.entry.at for one in entries]),
+        "definitions_versions": array([one.definitions_version for one in entries]),
+        "facts": array([facts.write(fact for _, fact in one.entry.facts()) for one in entries]),
+    }
+
+
+def _origins(entries: Sequence[JournalEntry]) -> dict[str, list[str]]:
+    origins = [one.origin for one in entries if one.origin is not None]
+    return {
+        "asked_bys": [origin.asked_by for origin in origins],
+        "request_ids": [origin.request_id for origin in origins],
+    }
+
+
+def _activities(entries: Sequence[JournalEntry]) -> dict[str, Any]:
+    activities: list[Any] = [one.entry.cause for one in entries]
+    return {
+        **_columns(entries),
+        **_origins(entries),
+        "occurred_ats": array([activity.occurred_at for activity in activities]),
+        "activity_ids": [activity.activity_id for activity in activities],
+        "types": [activity.type for activity in activities],
+        "fingerprints": _fingerprints(entries),
+        "verdicts": array([facts.write_verdicts(one.entry.judgements) for one in entries]),
+        "attributes": [ENCODER.encode(activity.attributes).decode() for activity in activities],
+    }
+
+
+def _commands(entries: Sequence[JournalEntry]) -> dict[str, Any]:
+    commands: list[Any] = [one.entry.cause for one in entries]
+    enrolments = [command if isinstance(command, Enrol) else None for command in commands]
+    return {
+        **_columns(entries),
+        **_origins(entries),
+        "kinds": array([UN_ENROL if one is None else ENROL for one in enrolments]),
+        "target_ids": array([command.target_id for command in commands]),
+        "initial_balances": array([None if one is None else one.initial_balance for one in enrolments]),
+        "resets": array([None if one is None else one.reset for one in enrolments]),
+        "period_names": [None if one is None else one.period_name for one in enrolments],
+    }
+
+
+def _reports(entries: Sequence[JournalEntry]) -> dict[str, Any]:
+    reports: list[Any] = [one.entry.cause for one in entries]
+    named = zip(entries, reports, strict=True)
+    return {
+        **_columns(entries),
+        **_origins(entries),
+        "fingerprints": _fingerprints(entries),
+        "reward_ids": array([reward_id(one.customer.customer_id, report.key) for one, report in named]),
+        "outcomes": array([report.outcome for report in reports]),
+        "reasons": [report.reason for report in reports],
+    }
+
+
+def _period_ends(entries: Sequence[JournalEntry]) -> dict[str, Any]:
+    ended = [change.programme for one in entries for change in one.entry.changes]
+    return {**_columns(entries), "target_group_ids": array([programme.target_group_id for programme in ended])}
+
+
+def _fingerprints(entries: Sequence[JournalEntry]) -> str:
+    return array([f"\\x{one.fingerprint.hex()}" for one in entries if one.fingerprint is not None])
 
 
 # ---------------------------------------------------------------- reading

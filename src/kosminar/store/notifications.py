@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, array, load
+from kosminar.store.saving import Part, keys
 from kosminar.store.standings import CustomerKey, place, places
-from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("notifications")
-
-# Of one statement, which takes some ten milliseconds to encode them.
-COUNT_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +39,48 @@ class Posted:
     webhook_endpoint_ids: tuple[int, ...]
 
 
-async def insert(connection: Connection, posted: Sequence[Posted], *, due_at: datetime, expires_at: datetime) -> None:
-    """Under the customers' locks, so that numbers are in order and no courier overlooks one."""
-    for part in in_parts(posted, COUNT_MAX):
-        await _insert(connection, part, expires_at=expires_at)
-    queues = sorted({(each.customer, endpoint_id) for each in posted for endpoint_id in each.webhook_endpoint_ids})
-    await QUERIES["wake_queues"].run(
-        connection,
-        **places([customer for customer, _ in queues]),
-        webhook_endpoint_ids=[endpoint_id for _, endpoint_id in queues],
-        due_at=due_at,
-    )
-
-
-async def _insert(connection: Connection, posted: Sequence[Posted], *, expires_at: datetime) -> None:
-    notes = [each.notification for each in posted]
-    await QUERIES["insert_notifications"].run(
-        connection,
-        **places([each.customer for each in posted]),
-        numbers=[note.number for note in notes],
-        generations=[note.generation for note in notes],
-        names=[note.name for note in notes],
-        target_ids=[note.target_id for note in notes],
-        period_ids=[note.period_id for note in notes],
-        reward_ids=[note.reward_id for note in notes],
-        bodies=[note.body for note in notes],
-        ats=[note.at for note in notes],
-        created_ats=[note.created_at for note in notes],
-    )
+def parts(posted: Sequence[Posted], *, due_at: datetime, expires_at: datetime) -> list[Part]:
+    """Under the customers' locks, so that numbers are in order and no courier overlooks one. Queues are woken last."""
     owed = [(each, endpoint_id) for each in posted for endpoint_id in each.webhook_endpoint_ids]
-    await QUERIES["insert_deliveries"].run(
-        connection,
-        **places([each.customer for each, _ in owed]),
-        webhook_endpoint_ids=[endpoint_id for _, endpoint_id in owed],
-        numbers=[each.notification.number for each, _ in owed],
-        expires_at=expires_at,
-    )
+    queues = sorted({(each.customer, endpoint_id) for each, endpoint_id in owed})
+    return [
+        Part(QUERIES["insert_notifications"], posted, _notifications),
+        Part(QUERIES["insert_deliveries"], owed, lambda some: _deliveries(some, expires_at), row_count_max=2_000),
+        Part(QUERIES["wake_queues"], queues, lambda some: _queues(some, due_at), row_count_max=2_000),
+    ]
+
+
+def _notifications(posted: Sequence[Posted]) -> dict[str, Any]:
+    notes = [each.notification for each in posted]
+    return {
+        **keys([each.customer for each in posted]),
+        "numbers": array([note.number for note in notes]),
+        "generations": array([note.generation for note in notes]),
+        "names": array([note.name for note in notes]),
+        "target_ids": array([note.target_id for note in notes]),
+        "period_ids": array([note.period_id for note in notes]),
+        "reward_ids": array([note.reward_id for note in notes]),
+        "bodies": [note.body for note in notes],
+        "ats": array([note.at for note in notes]),
+        "created_ats": array([note.created_at for note in notes]),
+    }
+
+
+def _deliveries(owed: Sequence[tuple[Posted, int]], expires_at: datetime) -> dict[str, Any]:
+    return {
+        **keys([each.customer for each, _ in owed]),
+        "webhook_endpoint_ids": array([endpoint_id for _, endpoint_id in owed]),
+        "numbers": array([each.notification.number for each, _ in owed]),
+        "expires_at": expires_at,
+    }
+
+
+def _queues(queues: Sequence[tuple[CustomerKey, int]], due_at: datetime) -> dict[str, Any]:
+    return {
+        **keys([customer for customer, _ in queues]),
+        "webhook_endpoint_ids": array([endpoint_id for _, endpoint_id in queues]),
+        "due_at": due_at,
+    }
 
 
 async def list_completed(

@@ -7,22 +7,21 @@ from typing import Any, Final
 from kosminar.core.amount import decimal_of, exact_thousandths
 from kosminar.core.ledger import Reward, RewardGivenTwice
 from kosminar.core.reward import Allocation, RewardKey, RewardKind, RewardState
-from kosminar.store.queries import Connection, load
+from kosminar.store.queries import Connection, array, load
+from kosminar.store.saving import Part, keys
 from kosminar.store.standings import CustomerKey, place, places
-from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("rewards")
 
-# Of one statement, which takes some ten milliseconds to encode them.
-COUNT_MAX: Final = 2_000
 
-
-async def save(connection: Connection, rewards: Sequence[tuple[CustomerKey, Reward]]) -> None:
+def given_part(rewards: Sequence[tuple[CustomerKey, Reward]]) -> Part:
     """Insert, or bring a forfeited row to its new state; a reward that was given before fails the transaction."""
-    for part in in_parts(rewards, COUNT_MAX):
-        written = await QUERIES["save_rewards"].rows(connection, rows=[_row(*one) for one in part])
-        if len(written) != len(part):
-            raise RewardGivenTwice("a reward that was given before would have been given again")
+    return Part(QUERIES["save_rewards"], rewards, _given, lost=RewardGivenTwice)
+
+
+def moved_part(moved: Mapping[tuple[CustomerKey, RewardKey], Reward]) -> Part:
+    """To the state that their last report brought."""
+    return Part(QUERIES["move_rewards"], list(moved.items()), _moved)
 
 
 async def list_by_key(
@@ -35,17 +34,6 @@ async def list_by_key(
     )
     found = ((CustomerKey.of(row["organisation_id"], row["customer_id"]), _reward(row)) for row in rows)
     return {(customer, reward.key): reward for customer, reward in found}
-
-
-async def move(connection: Connection, moved: Mapping[tuple[CustomerKey, RewardKey], Reward]) -> None:
-    """To the state that their last report brought."""
-    await QUERIES["move_rewards"].run(
-        connection,
-        **places([customer for customer, _ in moved]),
-        **_keys([key for _, key in moved]),
-        states=[reward.state.value for reward in moved.values()],
-        reasons=[reward.reason for reward in moved.values()],
-    )
 
 
 async def list_page(connection: Connection, customer: CustomerKey, *, after: RewardKey, limit: int) -> list[Reward]:
@@ -73,22 +61,31 @@ def value_of(points: Decimal | None, text: str) -> int | str:
     return text if points is None else exact_thousandths(points)
 
 
-def _row(customer: CustomerKey, reward: Reward) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
-    key, (points, text) = reward.key, points_and_text(reward.value)
-    return (
-        *customer,
-        *(key.target_id, key.period_id, key.level_id, key.run, key.reward_definition_id),
-        reward.kind.value,
-        points,
-        text,
-        reward.allocation.value,
-        reward.state.value,
-        reward.reason,
-        reward.earned_at,
-        reward.sequence,
-        reward.handed_over,
-    )
+def _given(rewards: Sequence[tuple[CustomerKey, Reward]]) -> dict[str, Any]:
+    found = [reward for _, reward in rewards]
+    values = [points_and_text(reward.value) for reward in found]
+    return {
+        **keys([customer for customer, _ in rewards]),
+        **{name: array(column) for name, column in _keys([reward.key for reward in found]).items()},
+        "kinds": array([reward.kind for reward in found]),
+        "points": array([points for points, _ in values]),
+        "texts": [text for _, text in values],
+        "allocations": array([reward.allocation for reward in found]),
+        "states": array([reward.state for reward in found]),
+        "reasons": [reward.reason for reward in found],
+        "earned_ats": array([reward.earned_at for reward in found]),
+        "sequences": array([reward.sequence for reward in found]),
+        "handed_overs": array([reward.handed_over for reward in found]),
+    }
+
+
+def _moved(moved: Sequence[tuple[tuple[CustomerKey, RewardKey], Reward]]) -> dict[str, Any]:
+    return {
+        **keys([customer for (customer, _), _ in moved]),
+        **{name: array(column) for name, column in _keys([key for (_, key), _ in moved]).items()},
+        "states": array([reward.state for _, reward in moved]),
+        "reasons": [reward.reason for _, reward in moved],
+    }
 
 
 def _keys(keys: Sequence[RewardKey]) -> dict[str, list[int]]:

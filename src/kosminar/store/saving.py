@@ -1,53 +1,139 @@
-"""What a batch changed, written by one statement, or by several where there is very much of it.
+"""What a batch saves: parts, each a statement on one table with its rows, sent together or one after another.
 
-One round trip instead of one for each table: at a few requests a batch that is most of what saving costs. What one
-statement is given is encoded in one go, in which no request is answered, so a large batch is given in parts. The rows of
-each table are made by the module that reads them; rewards and notifications, which few batches have and which are
-checked by what went in, are saved by their own.
+Each store module makes the parts of its own rows. Where Citus is absent, the parts that have rows are joined into one
+statement: one round trip instead of one for each table, which at a few requests a batch is most of what saving costs.
+Where it is there, each is sent by itself, because a statement that changes several tables cannot be routed to one node
+(ADR-0041). What one statement is given is encoded in one go, in which no request is answered, so a statement is given no
+more than takes about ten milliseconds. Tests: tests/store/test_saving.py, tests/engine/test_batch_turns.py.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
-from typing import Final
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from kosminar.store import journal, standings
-from kosminar.store.journal import JournalEntry
-from kosminar.store.queries import Connection, load
-from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, places
+from kosminar.store import standings
+from kosminar.store.queries import Connection, Query, array, load
+from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer
 from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("saving")
 
-# Of one statement: each takes about ten milliseconds to encode. Batches of the usual size have far fewer.
-STANDING_COUNT_MAX: Final = 1_000
-ENTRY_COUNT_MAX: Final = 100
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one table. `columns` makes of some of the rows what the query is given, or None where it has none to write.
+
+    `row_count_max` rows take ten milliseconds. Where every row must be written, the query answers each that is, and `lost`
+    is raised where one is missing.
+    """
+
+    query: Query
+    rows: Sequence[Any]
+    columns: Callable[[Any], Mapping[str, Any] | None]
+    row_count_max: int = 1_000
+    lost: type[Exception] | None = None
 
 
-async def save_batch(
-    connection: Connection,
-    *,
-    customers: Mapping[CustomerKey, LockedCustomer],
-    changed: Sequence[ChangedStanding],
-    entries: Sequence[JournalEntry],
-) -> None:
-    """Customers' numbers, the rows of standings that differ, and the journal's new entries."""
-    keys = sorted(customers)
-    parts = zip_longest(
-        in_parts(changed, STANDING_COUNT_MAX),
-        in_parts(entries, ENTRY_COUNT_MAX),
-        fillvalue=(),
-    )
-    for standings_part, entries_part in parts:
-        await QUERIES["save_batch"].run(
-            connection,
-            **places(keys),
-            sequences=[customers[key].sequence for key in keys],
-            notification_numbers=[customers[key].notification_number for key in keys],
-            changed_ats=[customers[key].changed_at for key in keys],
-            enrolments=standings.enrolment_rows(standings_part),
-            progress=standings.progress_rows(standings_part),
-            runs=standings.run_rows(standings_part),
-            entries=[journal.row(one) for one in entries_part],
-        )
-        # With the first part, whatever there is.
-        keys = []
+class _Share(NamedTuple):
+    """So many rows of a part, made ready for its query."""
+
+    part: Part
+    row_count: int
+    arguments: Sequence[Any]
+
+    def check(self, written_count: int) -> None:
+        if self.part.lost is not None and written_count != self.row_count:
+            raise self.part.lost(f"{self.part.query.name}: {written_count} of {self.row_count} rows were written")
+
+
+async def save(connection: Connection, parts: Sequence[Part], *, joined: bool) -> None:
+    """In the order of the parts, so that a row comes after what it refers to."""
+    if not joined:
+        for share in _shares(parts):
+            share.check(len(await connection.fetch(share.part.query.text, *share.arguments)))
+        return
+    for together in _together(parts):
+        text = _joined(tuple((share.part.query, share.part.lost is not None) for share in together))
+        counts = await connection.fetchrow(text, *(value for share in together for value in share.arguments))
+        for share in together:
+            share.check(counts.get(share.part.query.name, 0))
+
+
+def _shares(parts: Sequence[Part]) -> Iterator[_Share]:
+    for part in parts:
+        for rows in in_parts(part.rows, part.row_count_max):
+            columns = part.columns(rows) if rows else None
+            if columns is not None:
+                yield _Share(part, len(rows), part.query.arguments(columns))
+
+
+def _together(parts: Sequence[Part]) -> Iterator[list[_Share]]:
+    """What one statement is given: each query once, and ten milliseconds of all."""
+    together: list[_Share] = []
+    room = 1.0
+    for share in _shares(parts):
+        needed = share.row_count / share.part.row_count_max
+        if together and (needed > room or share.part is together[-1].part):
+            yield together
+            together, room = [], 1.0
+        together.append(share)
+        room -= needed
+    if together:
+        yield together
+
+
+@lru_cache(maxsize=256)
+def _joined(queries: tuple[tuple[Query, bool], ...]) -> str:
+    """One statement of several; it answers of each that is to be counted how many rows it wrote."""
+    texts: list[str] = []
+    parameter_count = 0
+    for query, _ in queries:
+        texts.append(f"{query.name} AS (\n{_renumbered(query.plain, parameter_count)}\n)")
+        parameter_count += len(query.parameters)
+    counts = [f"(SELECT count(*) FROM {query.name}) AS {query.name}" for query, counted in queries if counted]
+    return f"WITH {', '.join(texts)}\nSELECT {', '.join(counts) or 'NULL'}"
+
+
+def _renumbered(text: str, before: int) -> str:
+    return re.sub(r"\$([0-9]+)", lambda match: f"${int(match[1]) + before}", text)
+
+
+# ---------------------------------------------------------------- customers and standings
+
+
+def keys(customers: Sequence[CustomerKey]) -> dict[str, str]:
+    """The keys of many customers' rows, as the queries name them."""
+    return {
+        "buckets": array([customer.bucket for customer in customers]),
+        "organisation_ids": array([customer.organisation_id for customer in customers]),
+        "customer_ids": array([customer.customer_id for customer in customers]),
+    }
+
+
+def customers_part(customers: Mapping[CustomerKey, LockedCustomer]) -> Part:
+    """The last numbers that locked customers have taken."""
+    return Part(QUERIES["number_customers"], sorted(customers.items()), _numbers)
+
+
+def _numbers(customers: Sequence[tuple[CustomerKey, LockedCustomer]]) -> dict[str, str]:
+    return {
+        **keys([key for key, _ in customers]),
+        "sequences": array([customer.sequence for _, customer in customers]),
+        "notification_numbers": array([customer.notification_number for _, customer in customers]),
+        "changed_ats": array([customer.changed_at for _, customer in customers]),
+    }
+
+
+def standing_parts(changed: Sequence[ChangedStanding]) -> list[Part]:
+    """The rows of standings that differ."""
+    return [
+        Part(QUERIES["save_enrolments"], changed, lambda some: _rows(standings.enrolment_rows(some))),
+        Part(QUERIES["save_progress"], changed, lambda some: _rows(standings.progress_rows(some))),
+        Part(QUERIES["save_runs"], changed, lambda some: _rows(standings.run_rows(some))),
+    ]
+
+
+def _rows(rows: Sequence[Any]) -> dict[str, Sequence[Any]] | None:
+    return {"rows": rows} if rows else None

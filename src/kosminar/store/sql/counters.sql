@@ -3,8 +3,8 @@
 -- need not look into.
 INSERT INTO counter_change (bucket, organisation_id, target_group_id, period_number, day, total_bucket, counts)
 SELECT p.bucket, k.organisation_id, k.target_group_id, k.period_number, k.day, k.total_bucket, k.counts::bigint[]
-  FROM unnest(:organisation_ids::bigint[], :target_group_ids::bigint[], :period_numbers::integer[], :days::date[],
-              :total_buckets::smallint[], :counts::text[])
+  FROM unnest(:organisation_ids::text::bigint[], :target_group_ids::text::bigint[], :period_numbers::text::integer[],
+              :days::text::date[], :total_buckets::text::smallint[], :counts::text::text[])
        AS k (organisation_id, target_group_id, period_number, day, total_bucket, counts)
   JOIN place AS p
     ON p.bucket = :bucket::smallint

@@ -29,9 +29,13 @@ SELECT r.bucket, r.organisation_id, r.key_hash, r.number, r.result
 -- insert_idempotency_results
 -- In the transaction of the change.
 INSERT INTO idempotency_result (bucket, organisation_id, key_hash, number, result)
-SELECT *
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :key_hashes::bytea[], :numbers::integer[],
-              :results::text[])
+SELECT p.bucket, k.organisation_id, k.key_hash, k.number, k.result
+  FROM unnest(:buckets::text::smallint[], :organisation_ids::text::bigint[], :key_hashes::text::bytea[],
+              :numbers::text::integer[], :results::text[])
+       AS k (bucket, organisation_id, key_hash, number, result)
+  JOIN place AS p
+    ON p.bucket = k.bucket
+   AND p.bucket = ANY(:buckets::text::smallint[])  -- Citus
     ON CONFLICT (bucket, organisation_id, key_hash, number) DO NOTHING
 RETURNING number
 

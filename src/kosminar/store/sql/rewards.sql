@@ -3,8 +3,19 @@
 INSERT INTO reward (bucket, organisation_id, customer_id, target_id, period_id, level_id, run,
                     reward_definition_id, kind, points, text, allocation, state, reason, earned_at, sequence,
                     handed_over)
-SELECT r.*
-  FROM unnest(:rows::reward[]) AS r
+SELECT p.bucket, k.organisation_id, k.customer_id, k.target_id, k.period_id, k.level_id, k.run, k.reward_definition_id,
+       k.kind, k.points, k.text, k.allocation, k.state, k.reason, k.earned_at, k.sequence, k.handed_over
+  FROM unnest(:buckets::text::smallint[], :organisation_ids::text::bigint[], :customer_ids::text::bigint[],
+              :target_ids::text::bigint[], :period_ids::text::bigint[], :level_ids::text::bigint[],
+              :runs::text::integer[], :reward_definition_ids::text::bigint[], :kinds::text::text[],
+              :points::text::numeric[], :texts::text[], :allocations::text::text[], :states::text::text[],
+              :reasons::text[], :earned_ats::text::timestamptz[], :sequences::text::bigint[],
+              :handed_overs::text::boolean[])
+       AS k (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id, kind,
+             points, text, allocation, state, reason, earned_at, sequence, handed_over)
+  JOIN place AS p
+    ON p.bucket = k.bucket
+   AND p.bucket = ANY(:buckets::text::smallint[])  -- Citus
     ON CONFLICT (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id)
     DO UPDATE
    SET state = EXCLUDED.state,
@@ -43,11 +54,13 @@ SELECT r.organisation_id, r.customer_id, r.target_id, r.period_id, r.level_id, r
 UPDATE reward AS r
    SET state = k.state,
        reason = k.reason
-  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_ids::bigint[],
-              :period_ids::bigint[], :level_ids::bigint[], :runs::integer[], :reward_definition_ids::bigint[],
-              :states::text[], :reasons::text[])
+  FROM unnest(:buckets::text::smallint[], :organisation_ids::text::bigint[], :customer_ids::text::bigint[],
+              :target_ids::text::bigint[], :period_ids::text::bigint[], :level_ids::text::bigint[],
+              :runs::text::integer[], :reward_definition_ids::text::bigint[], :states::text::text[],
+              :reasons::text[])
        AS k (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id, state,
              reason)
  WHERE r.bucket = k.bucket AND r.organisation_id = k.organisation_id AND r.customer_id = k.customer_id
    AND r.target_id = k.target_id AND r.period_id = k.period_id AND r.level_id = k.level_id AND r.run = k.run
    AND r.reward_definition_id = k.reward_definition_id
+   AND r.bucket = ANY(:buckets::text::smallint[])  -- Citus
