@@ -1,7 +1,8 @@
 """Documents unfolded into rows, for tests that look into the database with SQL of their own.
 
 `{UNFOLDED} SELECT ...` has newest, target, period, level and reward_definition to join, of every group in its newest
-version; and of the journal activity, command and fact.
+version; of the journal activity, command and fact; and of every standing enrolment, progress and streak, wherever it
+lies. Sets of numbers are read where they are written as ranges.
 """
 
 UNFOLDED = """
@@ -74,5 +75,48 @@ WITH newest AS (
       JOIN layout AS l ON l.name = f.part ->> 0
       JOIN target AS t ON t.target_id = (f.part ->> 1)::bigint
      WHERE json_typeof(f.part) = 'array' AND json_typeof(i.part) = 'string' AND i.instant_number = f.instant_number
+), kept AS (
+    SELECT s.*, k.key::bigint AS target_id, k.value AS part
+      FROM standing AS s CROSS JOIN json_each(s.document) AS k
+), enrolment AS (
+    SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, n::integer AS number, e ->> 0 AS method,
+           (e ->> 1)::timestamptz AS starts_at, (e ->> 2)::timestamptz AS ends_at,
+           (e ->> 3)::integer AS first_period_number
+      FROM kept AS p
+     CROSS JOIN json_array_elements(coalesce(p.part -> 'stretches', '[]')) WITH ORDINALITY AS each (e, n)
+), progress_of_number AS (
+    SELECT bucket, organisation_id, customer_id, target_group_id, target_id, period_number, run, value_thousandths,
+           achieved_at, achieved_recorded_at,
+           ARRAY(SELECT (part -> 'days' ->> 0)::date + number
+                   FROM regexp_split_to_table(part -> 'days' ->> 1, ' ') AS range
+                  CROSS JOIN generate_series(split_part(range, '-', 1)::integer,
+                                             split_part(range, '-', -1)::integer) AS number) AS days,
+           rewarded, forfeited, settled
+      FROM kept WHERE period_number IS NOT NULL
+     UNION ALL
+    SELECT p.bucket, p.organisation_id, p.customer_id, p.target_group_id, p.target_id, (e ->> 0)::integer, (e ->> 1)::integer,
+           (e ->> 2)::bigint, (e ->> 3)::timestamptz, (e ->> 4)::timestamptz,
+           ARRAY(SELECT day::date FROM json_array_elements_text(e -> 5) AS day),
+           (e ->> 6)::boolean, (e ->> 7)::boolean, (e ->> 8)::boolean
+      FROM kept AS p CROSS JOIN json_array_elements(coalesce(p.part -> 'progress', '[]')) AS e
+     UNION ALL
+    SELECT bucket, organisation_id, customer_id, target_group_id, target_id, period_number, run, value_thousandths,
+           achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled
+      FROM ended_period
+), progress AS (
+    SELECT bucket, organisation_id, customer_id, target_id, target_group_id * 1024 + period_number AS period_id, run,
+           (value_thousandths / 1000.0)::numeric(24, 3) AS value, achieved_at, achieved_recorded_at, days, rewarded,
+           forfeited, settled
+      FROM progress_of_number
+), streak AS (
+    SELECT p.bucket, p.organisation_id, p.customer_id, p.target_id, (r ->> 0)::integer AS run,
+           (r ->> 1)::timestamptz AS starts_at, (r ->> 2)::timestamptz AS ends_at,
+           ARRAY(SELECT number
+                   FROM regexp_split_to_table(nullif(r ->> 3, ''), ' ') AS range
+                  CROSS JOIN generate_series(split_part(range, '-', 1)::integer,
+                                             split_part(range, '-', -1)::integer) AS number) AS met,
+           ARRAY(SELECT id::bigint FROM json_array_elements_text(r -> 4) AS id) AS reached,
+           (r ->> 5)::integer AS broken_number
+      FROM kept AS p CROSS JOIN json_array_elements(coalesce(p.part -> 'runs', '[]')) AS r
 )
 """

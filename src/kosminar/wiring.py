@@ -129,7 +129,14 @@ async def open_house(
                 closer=Closer(
                     closer_pool,
                     writer,
-                    Sweeper(sweep_pool, wall=wall, lane_count=settings.lanes, meters=meters),
+                    Sweeper(
+                        sweep_pool,
+                        wall=wall,
+                        lane_count=settings.lanes,
+                        groups=groups,
+                        meters=meters,
+                        posted=courier.nudge,
+                    ),
                     wall=wall,
                 ),
                 courier=courier,

@@ -73,7 +73,7 @@ async def test_one_customers_first_activities_at_once_enrol_once_and_all_count(a
     assert statuses == {"accepted": AT_ONCE, "duplicate": AT_ONCE}
     assert (await acme.facts(7)).count("enrolled") == 1
     async with acme.house.pool.acquire() as connection:
-        assert await connection.fetchval("SELECT value FROM progress") == 25 * AT_ONCE
+        assert await connection.fetchval("SELECT value_thousandths FROM standing") == 25_000 * AT_ONCE
 
 
 async def test_one_enrolment_is_made_once_by_many_requests_at_once(acme: Brand) -> None:
@@ -85,4 +85,4 @@ async def test_one_enrolment_is_made_once_by_many_requests_at_once(acme: Brand) 
     assert Counter(response.status_code for response in responses) == {200: 1, 400: AT_ONCE - 1}
     refused = {response.json()["errors"][0]["code"] for response in responses if response.status_code == 400}
     assert refused == {310119}
-    assert await count(acme, "enrolment") == 1
+    assert await count(acme, "standing") == 1

@@ -359,17 +359,21 @@ STATE = {
     """,
     "progress": f"""{UNFOLDED}
         SELECT t.name AS programme, q.name AS period, p.customer_id, p.run, p.value, p.achieved_at,
-               p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled, p.awaits_end
+               p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled
           FROM progress p JOIN target t USING (target_id) JOIN period q USING (period_id)
     """,
     "streak": f"""{UNFOLDED}
-        SELECT t.name AS programme, s.customer_id, s.run, s.starts_at, s.ends_at, s.met, s.broken_number, s.watch_number,
+        SELECT t.name AS programme, s.customer_id, s.run, s.starts_at, s.ends_at, s.met, s.broken_number,
                ARRAY(SELECT l.name FROM level l WHERE l.level_id = ANY(s.reached) ORDER BY l.name) AS reached
           FROM streak s JOIN target t USING (target_id)
     """,
     "enrolment": f"""{UNFOLDED}
         SELECT t.name AS programme, e.customer_id, e.number, e.method, e.starts_at, e.ends_at, e.first_period_number
           FROM enrolment e JOIN target t USING (target_id)
+    """,
+    "standing": f"""{UNFOLDED}
+        SELECT DISTINCT t.name AS programme, s.customer_id, s.wakes_at, s.likeness, s.enrolled, s.left_at, s.period_number
+          FROM standing s JOIN target t USING (target_group_id)
     """,
     "activity": f"{UNFOLDED} SELECT customer_id, activity_id, type, occurred_at, attributes, fingerprint, at FROM activity",
     "command": f"""{UNFOLDED}

@@ -505,4 +505,4 @@ async def tamper(database_url: str) -> None:
             await acme.define(MILESTONE)
             await acme.register(7)
             await acme.record(purchase("a", 7, "2031-02-12", 1))
-        await house.pool.execute("UPDATE progress SET value = value + 1")
+        await house.pool.execute("UPDATE standing SET value_thousandths = value_thousandths + 1000")

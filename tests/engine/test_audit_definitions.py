@@ -5,7 +5,7 @@ organisation's definitions do not have, and documents that are damaged or that n
 import asyncpg
 import pytest
 from tests.engine.brand import deactivate, found, milestone
-from tests.engine.test_auditor import OF_CUSTOMER, ROW, Tampered, town
+from tests.engine.test_auditor import OF_CUSTOMER, ROW, STANDING, Tampered, town
 
 from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.difference import Difference
@@ -19,11 +19,13 @@ LEVEL = f"{ROW} AND level_id <> 0"
 
 NAMING = [
     ("journal", "target_id", f"{ROW} AND number = 2", "At the end"),
-    ("enrolment", "target_id", ROW, "At the end"),
-    ("progress", "target_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
-    ("progress", "period_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
-    ("streak", "target_id", ROW, "In a row"),
-    ("streak", "reached", ROW, "In a row"),
+    ("standing", "target_group_id", STANDING, "At the end"),
+    ("standing", "period_number", STANDING, "At the end"),
+    ("standing", "document", STANDING, "At the end"),
+    ("standing", "document", STANDING, "In a row"),
+    ("ended_period", "target_group_id", f"{ROW} AND period_number = 1", "At the end"),
+    ("ended_period", "target_id", f"{ROW} AND period_number = 1", "At the end"),
+    ("ended_period", "period_number", f"{ROW} AND period_number = 1", "At the end"),
     ("reward", "target_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
     ("reward", "period_id", f"{ROW} AND period_id % 1024 = 1", "At the end"),
     ("reward", "level_id", LEVEL, "In a row"),
@@ -41,7 +43,11 @@ def is_of_counters(difference: Difference) -> bool:
 async def test_a_row_that_names_what_the_definitions_do_not_have_is_a_difference(
     town: Tampered, table: str, column: str, where: str, name: str
 ) -> None:
-    value = f"ARRAY[{NOWHERE}]" if column == "reached" else NOWHERE
+    value: object = NOWHERE
+    if column == "document":
+        # A target's id as the key of its part; a level's among those that a run has reached.
+        pattern, into = (r'"\d+":', f'"{NOWHERE}":') if name == "At the end" else (r"\[\d+\]", f"[{NOWHERE}]")
+        value = f"regexp_replace(document::text, '{pattern}', '{into}')::json"
 
     await town.tamper(f"UPDATE {table} SET {column} = {value} {where}", name=name)
 

@@ -206,7 +206,9 @@ async def test_a_page_is_no_limit(house, monkeypatch) -> None:
     # More than there are buckets, so that some bucket has a second page.
     customer_ids = [1, 2, 3, 4, *range(100, 400)]
     brand = await live(house, "acme", customer_ids)
-    await house.pool.execute("UPDATE progress SET value = value + 1 WHERE customer_id IN (100, 300, 399)")
+    await house.pool.execute(
+        "UPDATE ended_period SET value_thousandths = value_thousandths + 1 WHERE customer_id IN (100, 300, 399)"
+    )
     heard: list[int] = []
 
     differences = [one async for one in audit(house.pool, progressed=heard.append)]
@@ -328,6 +330,7 @@ async def test_since_looks_at_who_changed_at_that_instant_or_later(town) -> None
 
 ROW = "WHERE organisation_id = $1 AND customer_id = $2 AND target_id = $3"
 OF_CUSTOMER = "WHERE organisation_id = $1 AND customer_id = $2 AND $3 > 0"
+STANDING = f"{OF_CUSTOMER} AND target_group_id = ({UNFOLDED} SELECT target_group_id FROM target WHERE target_id = $3)"
 PERIOD = "AND period_id % 1024 ="
 
 
@@ -407,50 +410,45 @@ COVERED: dict[str, tuple[str, dict[str, Change]]] = {
             "reason": Change("'somebody'", REPORT),
         },
     ),
-    "enrolment": (
-        ROW,
+    "standing": (
+        STANDING,
         {
             **KEYS,
-            "target_id": ANOTHER_PLACE,
-            "number": Change("2"),
-            "method": Change("'automatic'"),
-            "starts_at": Change(f"starts_at - {LATER}"),
-            "ends_at": Change("starts_at + interval '70 days'"),
-            "first_period_number": Change("2"),
+            "target_group_id": Change("1000000"),
+            "version": Change("version + 1"),
+            "wakes_at": Change(f"wakes_at + {LATER}"),
+            "likeness": Change("likeness + 1"),
+            "enrolled": Change("NOT enrolled"),
+            "left_at": Change(f"left_at + {LATER}", customer_id=2),
+            "period_number": Change("4"),
+            "run": Change("2"),
+            "value_thousandths": Change("value_thousandths + 1"),
+            "target_value_thousandths": Change("target_value_thousandths - 1"),
+            "achieved_at": Change(f"achieved_at + {LATER}"),
+            "achieved_recorded_at": Change(f"achieved_recorded_at + {LATER}"),
+            "rewarded": Change("NOT rewarded"),
+            "forfeited": Change("NOT forfeited"),
+            "settled": Change("NOT settled"),
+            "document": Change("'{}'"),
         },
     ),
-    "progress": (
-        f"{ROW} {PERIOD} 3",
+    "ended_period": (
+        f"{ROW} AND period_number = 1",
         {
             **KEYS,
+            "target_group_id": Change("1000000"),
             "target_id": ANOTHER_TARGET,
-            "period_id": Change(f"({UNFOLDED} SELECT min(period_id) FROM period WHERE organisation_id <> $1)"),
+            "period_number": Change("999"),
             "run": Change("2"),
-            "value": Change("value + 0.001"),
-            "target_value": Change("target_value - 0.001"),
+            "value_thousandths": Change("value_thousandths + 1"),
+            "target_value_thousandths": Change("target_value_thousandths - 1"),
             "achieved_at": Change(f"achieved_at + {LATER}"),
             "achieved_recorded_at": Change(f"achieved_recorded_at + {LATER}"),
             "days": Change("'{2031-03-01}'"),
             "rewarded": Change("NOT rewarded"),
             "forfeited": Change("NOT forfeited"),
-            "settled": Change("NOT settled", f"{ROW} {PERIOD} 1"),
-            "awaits_end": Change("NOT awaits_end"),
-        },
-    ),
-    "streak": (
-        f"{ROW} AND run = 1",
-        {
-            "bucket": Change("(bucket + 1) % 256", name="In a row"),
-            "organisation_id": Change("1000000", name="In a row"),
-            "customer_id": Change("customer_id + 1000", name="In a row"),
-            "target_id": Change(ANOTHER_PLACE.value, name="In a row"),
-            "run": Change("3", f"{ROW} AND run = 2", "In a row", 2),
-            "starts_at": Change(f"starts_at + {LATER}", f"{ROW} AND run = 2", "In a row", 2),
-            "ends_at": Change("'2031-03-01T00:00:00Z'", name="In a row"),
-            "met": Change("ARRAY[1, 2]", name="In a row"),
-            "reached": Change("ARRAY[]::bigint[]", name="In a row"),
-            "broken_number": Change("1", name="In a row"),
-            "watch_number": Change("NULL", name="In a row"),
+            "settled": Change("NOT settled"),
+            "awaits_end": Change("NOT awaits_end, settled = false"),
         },
     ),
     "reward": (
@@ -577,9 +575,8 @@ async def test_a_deleted_row_is_found(town, table: str) -> None:
 STRAYS = {
     "customer_identifier": '{"value": "stray@example.com"}',
     "journal": '{"number": 1000}',
-    "enrolment": '{"number": 9, "ends_at": "2031-02-01T00:00:00Z"}',
-    "progress": '{"run": 9}',
-    "streak": '{"run": 9, "starts_at": "2031-02-01T00:00:00Z"}',
+    "standing": '{"target_group_id": 1000000}',
+    "ended_period": '{"run": 9}',
     "reward": '{"period_id": 1000000}',
     "notification": '{"number": 1000}',
     "delivery": '{"number": 1000}',
@@ -607,7 +604,9 @@ async def test_a_stray_row_is_found(town, table: str) -> None:
 
 
 async def test_a_difference_tells_the_columns_that_differ(town) -> None:
-    await town.tamper(f"UPDATE progress SET value = value + 0.001, forfeited = true {ROW} {PERIOD} 2")
+    await town.tamper(
+        f"UPDATE ended_period SET value_thousandths = 100001, forfeited = true {ROW} AND period_number = 2"
+    )
 
     (difference,) = await town.differences()
 
@@ -624,8 +623,9 @@ async def test_a_difference_tells_the_columns_that_differ(town) -> None:
 
 async def test_what_is_hidden_from_the_closer_is_found_at_once(town) -> None:
     await town.stop_telling_of_completed_periods()
-    await town.tamper(f"UPDATE progress SET awaits_end = false {ROW} {PERIOD} 3")
-    assert await town.found("At the end") == ["progress in period 3 (Cycle_3), run 1"]
+    await town.tamper(f"UPDATE standing SET wakes_at = NULL, likeness = NULL {STANDING}")
+    group_id = town.brand.programmes["At the end"].target_group_id
+    assert await town.found("At the end") == [f"standing in target group {group_id} (At the end)"]
 
     await town.house.closer.advance(town.brand.organisation_id, month(4))
     assert "period end not worked" in await town.found("At the end")
@@ -633,8 +633,9 @@ async def test_what_is_hidden_from_the_closer_is_found_at_once(town) -> None:
 
 async def test_a_streak_that_is_hidden_from_the_closer_is_found_at_once(town) -> None:
     await town.stop_telling_of_completed_periods()
-    await town.tamper(f"UPDATE streak SET watch_number = NULL {ROW}", name="In a row")
-    assert await town.found("In a row") == ["streak, run 1"]
+    await town.tamper(f"UPDATE standing SET wakes_at = NULL {STANDING}", name="In a row")
+    group_id = town.brand.programmes["In a row"].target_group_id
+    assert await town.found("In a row") == [f"standing in target group {group_id} (In a row)"]
 
     await town.house.closer.advance(town.brand.organisation_id, month(6))
     assert "period end not worked" in await town.found("In a row")

@@ -5,6 +5,7 @@ Faults are real ones of PostgreSQL: connections that it ends, errors that a trig
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.asyncio
 
 ACCEPTED = Status.ACCEPTED
 IN_JANUARY: datetime = month(1)
-SAVED = ("journal", "enrolment", "progress", "reward", "notification", "delivery", "webhook_queue")
+SAVED = ("journal", "standing", "reward", "notification", "delivery", "webhook_queue")
 # Far longer than anything takes that is waited for here.
 PATIENCE_SECONDS = 20
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -164,7 +165,7 @@ async def test_who_is_held_up_keeps_nobody_of_another_lane_waiting(house, pool) 
 
 
 # On the first, a middle and the last of what a batch writes; disk full, and a server that shuts down.
-@pytest.mark.parametrize("table", ["enrolment", "reward", "webhook_queue"])
+@pytest.mark.parametrize("table", ["standing", "reward", "webhook_queue"])
 @pytest.mark.parametrize("code", ["53100", "57P01"])
 async def test_what_the_database_cannot_take_is_not_saved_and_may_be_sent_again(
     house, pool, brand, table, code
@@ -215,7 +216,7 @@ async def test_a_reward_that_the_ledger_has_is_not_given_again_though_the_standi
 ) -> None:
     await house.writer.submit([brand.enrol(1, "Spring"), brand.buy(1, "a", IN_JANUARY)])
     await pool.execute(
-        "UPDATE progress SET value = 0, achieved_at = NULL, achieved_recorded_at = NULL, rewarded = false"
+        "UPDATE standing SET value_thousandths = 0, achieved_at = NULL, achieved_recorded_at = NULL, rewarded = false"
     )
     before = await saved(pool)
 
@@ -227,33 +228,35 @@ async def test_a_reward_that_the_ledger_has_is_not_given_again_though_the_standi
     assert await saved(pool) == before
 
 
-async def test_a_streaks_row_is_written_when_its_run_or_the_enrolment_changes_and_only_then(house, pool) -> None:
+async def test_a_document_is_written_when_a_run_or_the_enrolment_changes_and_a_value_by_itself(house, pool) -> None:
     brand = await found(pool, "chains", [streak("Chain", 2)], customer_ids=(1,), test_clock_at=IN_JANUARY)
-    rows, watched = [], []
+    wakes: list[Any] = []
+    documents: list[str] = []
     for request in (
         brand.enrol(1, "Chain"),
         brand.buy(1, "a", IN_JANUARY, "40"),
-        brand.buy(1, "b", IN_JANUARY, "60"),
-        brand.buy(1, "c", IN_JANUARY, "5"),
+        brand.buy(1, "b", IN_JANUARY, "30"),
+        brand.buy(1, "c", IN_JANUARY, "30"),
+        brand.buy(1, "d", IN_JANUARY, "5"),
         brand.un_enrol(1, "Chain"),
     ):
         await house.writer.submit_one(request)
-        row = await pool.fetchrow("SELECT xmin::text, watch_number FROM streak")
-        rows.append(row["xmin"])
-        watched.append(row["watch_number"])
+        row = await pool.fetchrow("SELECT value_thousandths, wakes_at, document::text FROM standing")
+        wakes.append(row["wakes_at"])
+        documents.append(row["document"])
 
-    enrolled, bought, met, bought_more, left = rows
-    assert enrolled == bought
-    assert met == bought_more
-    assert len({enrolled, met, left}) == 3
+    _, bought, bought_more, met, met_more, left = documents
+    assert bought == bought_more
+    assert met == met_more
+    assert len({bought, met, left}) == 3
+    assert row["value_thousandths"] == 105_000
     # February is to be met once January is, until the customer is out of it.
-    assert watched == [None, None, 2, 2, None]
+    assert wakes == [None, None, None, month(3), month(3), None]
 
 
-async def test_after_a_deactivation_a_watch_that_was_left_goes_when_its_period_is_due(house, pool) -> None:
+async def test_after_a_deactivation_a_standing_that_was_to_wake_later_is_looked_at_once(house, pool) -> None:
     brand = await found(pool, "chains", [streak("Chain", 5, offset_days=20)], customer_ids=(1,))
     organisation_id = brand.organisation_id
-    watches = "SELECT watch_number FROM streak ORDER BY run"
     for at, request in (
         (month(1) + timedelta(days=1), brand.enrol(1, "Chain")),
         (month(1) + timedelta(days=2), brand.buy(1, "january", month(1) + timedelta(days=2))),
@@ -263,13 +266,34 @@ async def test_after_a_deactivation_a_watch_that_was_left_goes_when_its_period_i
     ):
         await house.closer.advance(organisation_id, at)
         await house.writer.submit_one(request)
-    before = [row[0] for row in await pool.fetch(watches)]
+    before = await pool.fetchrow("SELECT wakes_at, version FROM standing")
     await deactivate(pool, brand, "Chain", at=month(3) + timedelta(days=4))
     await house.closer.advance(organisation_id, month(4))
     broken = await pool.fetchval(f"{UNFOLDED} SELECT count(*) FROM fact WHERE name = 'streak_broken'")
     await house.closer.advance(organisation_id, month(6))
 
-    assert before == [2, 4]
+    # February of the first run is due on the 20th of March; of the second run May's end may be the next to break it.
+    assert before["wakes_at"] == month(3) + timedelta(days=20)
     assert broken == 1
-    assert [row[0] for row in await pool.fetch(watches)] == [None, None]
+    after = await pool.fetchrow("SELECT wakes_at, version FROM standing")
+    assert (after["wakes_at"], after["version"]) == (None, before["version"] + 1)
+    assert [difference async for difference in audit(pool, progressed=lambda _: None)] == []
+
+
+async def test_late_activity_changes_the_row_of_a_period_that_has_left_its_standing(house, pool) -> None:
+    brand = await found(pool, "late", [milestone("Spring", offset_days=20)], customer_ids=(1,))
+    for at, request in (
+        (month(1), brand.enrol(1, "Spring")),
+        (month(1) + timedelta(days=1), brand.buy(1, "january", month(1), "40")),
+        (month(2) + timedelta(days=1), brand.buy(1, "february", month(2), "7")),
+        (month(2) + timedelta(days=2), brand.buy(1, "late", month(1), "3")),
+    ):
+        await house.closer.advance(brand.organisation_id, at)
+        await house.writer.submit_one(request)
+
+    ended = await pool.fetch("SELECT period_number, value_thousandths FROM ended_period")
+    latest = await pool.fetchrow("SELECT period_number, value_thousandths FROM standing")
+
+    assert [tuple(row) for row in ended] == [(1, 43_000)]
+    assert tuple(latest) == (2, 7_000)
     assert [difference async for difference in audit(pool, progressed=lambda _: None)] == []

@@ -242,7 +242,7 @@ async def test_a_refusal_is_one_callers_answer_and_nothing_of_it_is_kept(pool, b
 # ---------------------------------------------------------------- losing the database
 
 
-TABLES = ("journal", "enrolment", "progress", "reward")
+TABLES = ("journal", "standing", "reward")
 
 
 async def everything(pool: asyncpg.Pool) -> dict[str, int]:
@@ -250,7 +250,7 @@ async def everything(pool: asyncpg.Pool) -> dict[str, int]:
     return {**counts, "numbered": await pool.fetchval("SELECT count(*) FROM customer WHERE sequence > 0")}
 
 
-@pytest.mark.parametrize("table", ["customer", "enrolment", "journal", "reward"])
+@pytest.mark.parametrize("table", ["customer", "standing", "journal", "reward"])
 async def test_a_connection_lost_mid_way_leaves_nothing_half_saved(pool, brand, writer, table) -> None:
     await pool.execute("UPDATE organisation SET clock_at = $1", month(1))
     requests = [

@@ -140,15 +140,15 @@ async def read_kept(connection: asyncpg.Connection, organisation_id: int) -> Kep
         key = (row["period_id"] or None, row["level_id"] or None, row["run"], row["reward_definition_id"])
         ledger[row["customer_id"], row["target_id"]][key] = (row["state"], row["reason"])
     progress: dict[Place, dict[tuple[int, int], tuple[Decimal, bool]]] = defaultdict(dict)
-    for row in await connection.fetch("SELECT * FROM progress WHERE organisation_id = $1", organisation_id):
+    for row in await connection.fetch(f"{UNFOLDED} SELECT * FROM progress WHERE organisation_id = $1", organisation_id):
         value = (row["value"], row["achieved_at"] is not None)
         if value != (0, False):
             progress[row["customer_id"], row["target_id"]][row["period_id"], row["run"]] = value
     reached: dict[Place, set[tuple[int, int]]] = defaultdict(set)
-    for row in await connection.fetch("SELECT * FROM streak WHERE organisation_id = $1", organisation_id):
+    for row in await connection.fetch(f"{UNFOLDED} SELECT * FROM streak WHERE organisation_id = $1", organisation_id):
         reached[row["customer_id"], row["target_id"]] |= {(level_id, row["run"]) for level_id in row["reached"]}
     open_stretches = await connection.fetch(
-        "SELECT * FROM enrolment WHERE organisation_id = $1 AND ends_at IS NULL", organisation_id
+        f"{UNFOLDED} SELECT * FROM enrolment WHERE organisation_id = $1 AND ends_at IS NULL", organisation_id
     )
     enrolled = {(row["customer_id"], row["target_id"]) for row in open_stretches}
     return Kept(ledger, progress, reached, enrolled)

@@ -66,7 +66,7 @@ OF_A_BATCH = {
     ),
     "notifications": ("insert_deliveries", "insert_notifications", "list_completed_periods", "wake_queues"),
     "rewards": ("list_rewards_by_key", "move_rewards", "save_rewards"),
-    "saving": ("number_customers", "save_enrolments", "save_progress", "save_runs"),
+    "saving": ("number_customers", "begin_standings", "change_standings", "move_values", "save_ended_periods"),
     "standings": ("list_standings", "lock_customers"),
 }
 

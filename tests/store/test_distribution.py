@@ -75,10 +75,10 @@ async def test_a_key_between_tables_that_are_not_distributed_yet_would_be_refuse
     connection: asyncpg.Connection,
 ) -> None:
     await stand_in(connection)
-    kept = "ALTER TABLE streak DROP CONSTRAINT streak_bucket_organisation_id_customer_id_fkey;"
+    kept = "ALTER TABLE standing DROP CONSTRAINT standing_of_a_customer;"
     assert kept in SCRIPT
 
-    with pytest.raises(asyncpg.RaiseError, match="cannot distribute customer: foreign key streak_bucket"):
+    with pytest.raises(asyncpg.RaiseError, match="cannot distribute customer: foreign key standing_of_a_customer"):
         await distribute(connection, SCRIPT.replace(kept, ""))
 
 

@@ -117,6 +117,6 @@ def test_the_statements_of_the_writers_are_found_through_the_calls() -> None:
     sweep = written_by(WRITERS[1:])
 
     assert {"lock_customers", "list_standings", "insert_activities", "wake_queues", "list_definitions"} <= writer
-    assert {"lock_page", "settle_alike", "insert_entries_of_all"} <= sweep
+    assert {"list_likenesses", "mark_latest", "mark_ended", "wake_next", "insert_entries_of_all"} <= sweep
     # These are the courier's and the audit's.
     assert {"lease_queue", "list_customer_page"}.isdisjoint(writer | sweep)

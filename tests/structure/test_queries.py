@@ -31,6 +31,7 @@ SYSTEM_SCOPE = {
     "has_citus": "Reads no table of ours.",
     "list_shards": "Reads no table of ours.",
     "plan_as_usual": "How a connection plans is no organisation's.",
+    "plan_sums_by_hash": "How a connection plans is no organisation's.",
     "plan_by_key": "How a connection plans is no organisation's.",
     "retire_signing_keys": "One key signs for all organisations.",
     "insert_organisation": "There is no organisation before it.",

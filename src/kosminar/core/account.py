@@ -99,9 +99,10 @@ class Account:
         return decision, self._enter(command, [(programme, decision)])
 
     def settle(self, programme: Programme) -> Entry | None:
-        """What fell due; None where nothing did."""
+        """What fell due; None where nothing did, and then the standing is what the newest definition makes of it."""
         settled, facts = settle(programme, self.standing(programme), self.at)
         if not facts:
+            self.standings[programme.target_group_id] = settled
             return None
         return self._enter(None, [(programme, Decision(settled, tuple(facts)))])
 

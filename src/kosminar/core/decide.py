@@ -133,7 +133,8 @@ def decide(programme: Programme, standing: Standing, command: Command, at: datet
 def settle(programme: Programme, standing: Standing, at: datetime) -> tuple[Standing, Sequence[Fact]]:
     """The standing once everything is settled that fell due up to that instant, and the facts that this brought.
 
-    A standing of an earlier version of the definition is brought to this one.
+    A standing of an earlier version of the definition is brought to this one, and one that was to wake before anything
+    is due gets its right instant: to wake too early is harmless, because what is due is decided here.
     """
     if standing.version != programme.version:
         standing = programme.standing_of(standing.targets)

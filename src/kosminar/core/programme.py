@@ -20,7 +20,7 @@ from kosminar.core.fact import Fact
 from kosminar.core.measure.measure import Measure
 from kosminar.core.period import NUMBERS_PER_ID, Period, numbered_id
 from kosminar.core.reward import Allocation, RewardDefinition
-from kosminar.core.standing import Run, Standing, TargetStanding
+from kosminar.core.standing import Progress, Run, Standing, TargetStanding
 from kosminar.core.window.fixed import FixedWindow
 
 
@@ -93,7 +93,7 @@ class Kind(Protocol):
 
     @property
     def may_break(self) -> bool:
-        """Whether the end of an unmet period can break something, which the closer then looks for (rule 19)."""
+        """Whether the end of an unmet period can break something (rule 19)."""
 
     def untouched(self) -> TargetStanding:
         """The part of a customer of which nothing is remembered."""
@@ -123,6 +123,12 @@ class Kind(Protocol):
 
     def wakes_at(self, programme: "Programme", target: Target, standing: TargetStanding) -> datetime | None:
         """When time alone next brings a fact; None where it brings none as things stand."""
+
+    def likeness(self, standing: TargetStanding, latest: Progress, earlier: Sequence[Progress]) -> int | None:
+        """Equal for customers of whom time makes the same when they wake at the same instant; None for one by one.
+
+        A hash of everything but values and instants, of the latest progress and of what is to be decided before it.
+        """
 
     def run_at_end_of(self, programme: "Programme", standing: TargetStanding, period: Period) -> int:
         """The number of the run that was going when the period ended; 1 where there are no runs."""

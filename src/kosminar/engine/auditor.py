@@ -264,9 +264,12 @@ async def _read(
     for entry in await journal.list_entries(connection, within):
         if entry.customer_id in stored:
             stored[entry.customer_id].journal.append(entry)
-    for customer_id, place, row in await recount.list_rows(connection, within):
+    for (customer_id, group_id), rows in (await recount.list_standings(connection, within)).items():
         if customer_id in stored:
-            stored[customer_id].rows[place] = row
+            stored[customer_id].standings[group_id] = rows
+    for customer_id, place, row in await recount.list_rewards(connection, within):
+        if customer_id in stored:
+            stored[customer_id].rewards[place] = row
     for customer_id, notification in await recount.list_notifications(connection, within):
         if customer_id in stored:
             stored[customer_id].notifications.append(notification)

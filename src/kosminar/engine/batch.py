@@ -5,7 +5,7 @@ failure. Requests of one customer are decided in the order in which they came, e
 core/account.py is one customer's part of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -16,14 +16,13 @@ from kosminar.core.clock import clock_now
 from kosminar.core.counter import Counters
 from kosminar.core.decide import Enrol, Verdict, covered_from
 from kosminar.core.errors import Code
-from kosminar.core.event import EventName, event_id, sealed
+from kosminar.core.event import EventName
 from kosminar.core.ledger import Report
 from kosminar.core.notice.notice import Notice, Trigger
 from kosminar.core.notice.wording import notices, period_completed
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme
 from kosminar.core.reward import may_report
-from kosminar.core.standing import Standing
 from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.change import (
@@ -39,14 +38,15 @@ from kosminar.engine.change import (
     SettlementOutcome,
     Status,
 )
+from kosminar.engine.posting import post
 from kosminar.store import counters, idempotency, journal, notifications, rewards, saving, standings
 from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.journal import JournalEntry, Origin
-from kosminar.store.notifications import Notification, Posted
+from kosminar.store.notifications import Posted
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
-from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
+from kosminar.store.standings import ChangedStanding, CustomerKey, LoadedStanding, LockedCustomer, StandingKey
 from kosminar.store.turns import each_in_turns
 
 Wall = Callable[[], datetime]
@@ -86,6 +86,8 @@ class _Customer:
 
     account: Account
     notification_number: int
+    # When a number or a notification was taken last, before this batch.
+    changed_at: datetime
     changed: bool = False
 
 
@@ -106,14 +108,13 @@ class _Batch:
     catalogues: Mapping[int, Catalogue]
     clocks: Mapping[int, datetime]
     customers: Mapping[CustomerKey, _Customer]
-    loaded: Mapping[StandingKey, Standing] = field(default_factory=dict)
+    loaded: Mapping[StandingKey, LoadedStanding] = field(default_factory=dict)
     fingerprints: dict[tuple[CustomerKey, str], bytes] = field(default_factory=dict)
     completed: set[_Completion] = field(default_factory=set)
     kept: dict[tuple[IdempotencyKey, int], str] = field(default_factory=dict)
     entries: list[JournalEntry] = field(default_factory=list)
     posted: list[Posted] = field(default_factory=list)
     results: list[tuple[IdempotencyKey, int, str]] = field(default_factory=list)
-    stale: set[StandingKey] = field(default_factory=set)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -140,6 +141,7 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
                 handed_over=known[key.organisation_id].hands_over_reward,
             ),
             customer.notification_number,
+            customer.changed_at,
         )
         for key, customer in locked.items()
     }
@@ -152,20 +154,21 @@ async def _lock(connection: Connection, requests: Sequence[Request], *, wall: Wa
 
 
 async def _load(connection: Connection, batch: _Batch, requests: Sequence[Request]) -> None:
-    """What the requests may touch: standings with the periods concerned, and what was seen, told and kept before."""
+    """What the requests may touch: standings with the ended periods concerned, and what was seen, told and kept before."""
     wanted: dict[StandingKey, tuple[Programme, set[int]]] = {}
     for request in requests:
         customer = request.customer
         if customer not in batch.customers:
             continue
-        for programme, period in _touched(batch, request, batch.customers[customer].account.at):
+        at = batch.customers[customer].account.at
+        for programme, period in _touched(batch, request, at):
             _, numbers = wanted.setdefault(StandingKey(customer, programme.target_group_id), (programme, set()))
-            if period is not None:
+            if period is not None and period.ends_at <= at:
                 numbers.add(period.number)
     if wanted:
         batch.loaded = await standings.load_standings(connection, wanted)
-        for key, standing in batch.loaded.items():
-            batch.customers[key.customer].account.standings[key.target_group_id] = standing
+        for key, loaded in batch.loaded.items():
+            batch.customers[key.customer].account.standings[key.target_group_id] = loaded.standing
     ids = {
         (request.customer, request.change.activity_id) for request in requests if isinstance(request.change, Activity)
     }
@@ -316,13 +319,8 @@ def _settlement(batch: _Batch, request: Request, change: Settlement) -> Settleme
     if programme is None or customer is None:
         return SettlementOutcome()
     trigger = Trigger(request.organisation_id, request.customer_id)
-    facts: tuple[RecordedFact, ...] = ()
     entry = customer.account.settle(programme)
-    if entry is not None:
-        facts = _record(batch, request, entry, trigger)
-    elif change.completed_number is None:
-        # Nothing happened, but what a period end should look at may have changed: it is written again.
-        batch.stale.add(StandingKey(request.customer, programme.target_group_id))
+    facts = () if entry is None else _record(batch, request, entry, trigger)
     _notify_completed(batch, request, programme, trigger)
     return SettlementOutcome(facts)
 
@@ -383,62 +381,44 @@ def _record(
 
 
 def _post(batch: _Batch, request: Request, told: Sequence[Notice]) -> None:
-    """Number the notices in the customer's order and put them, sealed, into the outbox."""
-    key = request.customer
-    customer = batch.customers[key]
-    subscribers = batch.catalogues[request.organisation_id].subscribers
-    for notice in told:
-        customer.notification_number += 1
-        customer.changed = True
-        number = customer.notification_number
-        notification = Notification(
-            number=number,
-            generation=batch.generation,
-            name=notice.name.value,
-            target_id=notice.target_id,
-            period_id=notice.period_id,
-            reward_id=notice.reward_id,
-            body=sealed(
-                notice.name,
-                key.organisation_id,
-                event_id=event_id(key.organisation_id, key.customer_id, batch.generation, number),
-                request_id=request.request_id,
-                at=customer.account.at,
-                sequence=number,
-                data=notice.data,
-            ),
-            at=customer.account.at,
-            created_at=batch.wall,
-        )
-        batch.posted.append(Posted(key, notification, subscribers[notice.name]))
+    """Put the notices into the outbox."""
+    customer = batch.customers[request.customer]
+    posted = post(
+        told,
+        request.customer,
+        subscribers=batch.catalogues[request.organisation_id].subscribers,
+        after_number=customer.notification_number,
+        generation=batch.generation,
+        request_id=request.request_id,
+        at=customer.account.at,
+        wall=batch.wall,
+    )
+    customer.notification_number += len(posted)
+    customer.changed = customer.changed or bool(posted)
+    batch.posted += posted
 
 
 # ---------------------------------------------------------------- save
 
 
 async def _save(connection: Connection, batch: _Batch, *, joined: bool) -> None:
-    changed = [
-        ChangedStanding(
-            key,
-            batch.catalogues[key.customer.organisation_id].by_group[key.target_group_id],
-            before,
-            now,
-            stale=key in batch.stale,
-        )
-        for key, before in batch.loaded.items()
-        if (now := batch.customers[key.customer].account.standings[key.target_group_id]) is not before
-        or key in batch.stale
-    ]
+    changed = list(_changed_standings(batch))
     numbered = {
         key: LockedCustomer(customer.account.number, customer.notification_number, customer.account.at)
         for key, customer in batch.customers.items()
         if customer.changed
     }
-    given = [(key, reward) for key, customer in batch.customers.items() for reward in customer.account.given.values()]
+    # A reward that was given and reported in this batch is inserted as it is now: joined parts do not see each other's rows.
+    given = [
+        (key, customer.account.reported.get(reward.key, reward))
+        for key, customer in batch.customers.items()
+        for reward in customer.account.given.values()
+    ]
     moved = {
         (key, reward.key): reward
         for key, customer in batch.customers.items()
         for reward in customer.account.reported.values()
+        if reward.key not in customer.account.given
     }
     parts = [
         saving.customers_part(numbered),
@@ -451,3 +431,14 @@ async def _save(connection: Connection, batch: _Batch, *, joined: bool) -> None:
         idempotency.results_part(batch.results, lost=ResultKept),
     ]
     await saving.save(connection, parts, joined=joined)
+
+
+def _changed_standings(batch: _Batch) -> Iterator[ChangedStanding]:
+    """A new version may change a standing without a number of the customer's: then no period leaves it, as of that instant."""
+    for key, loaded in batch.loaded.items():
+        customer = batch.customers[key.customer]
+        now = customer.account.standings[key.target_group_id]
+        if now is not loaded.standing:
+            at = customer.account.at if customer.changed else customer.changed_at
+            programme = batch.catalogues[key.customer.organisation_id].by_group[key.target_group_id]
+            yield ChangedStanding(key, programme, loaded, now, at)

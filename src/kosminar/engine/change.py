@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Enrol, UnEnrol
@@ -13,6 +13,9 @@ from kosminar.core.reward import RewardKey, RewardState
 from kosminar.store.facts import RecordedFact
 from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.standings import CustomerKey
+
+# Who asks for what no caller asked for, and under which request.
+KOSMINAR: Final = "kosminar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Request:
     organisation_id: int
     customer_id: int
     change: Change
-    asked_by: str = "kosminar"
-    request_id: str = "kosminar"
+    asked_by: str = KOSMINAR
+    request_id: str = KOSMINAR
     kept: Kept | None = None
     # Where the customer's rows live: asked for many times on the way, and made of a hash.
     customer: CustomerKey = field(init=False)

@@ -1,18 +1,18 @@
 """The closer: works period ends when they fall due, for every organisation by its own clock.
 
 A period end is no event of its own: every change of a customer settles first what fell due before it (core/decide.py).
-The closer only looks for those in whose standing something due still waits, and has them settled: where many wait, the
-sweep settles those who are alike together (sweep.py), and everybody else is a request to the writer. So it may be
-killed, run twice, and be late: the outcome is the same, and what it did not finish it finds again.
+The closer only asks whose standing was to wake by now, whatever for, and has it settled: where many wake, the sweep
+settles those who are alike together (sweep.py), and everybody else is a request to the writer. So it may be killed, run
+twice, and be late: the outcome is the same, and what it did not finish it finds again.
 """
 
 import asyncio
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
@@ -29,14 +29,17 @@ from kosminar.engine.trouble import Trouble
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
 from kosminar.store import clocks, idempotency, period_ends, programmes, standings, webhook_endpoints
 from kosminar.store.idempotency import BEGUN, IdempotencyKey
-from kosminar.store.period_ends import BrokenStreaks, PeriodEnd
+from kosminar.store.period_ends import WakeUp
 from kosminar.store.queries import Connection
+from kosminar.store.standings import CustomerKey
+from kosminar.store.turns import in_parts
 
 TICK_SECONDS: Final = 1.0
 # As many as one batch of each lane is likely to take.
 PAGE: Final = 4 * BATCH_SIZE_MAX
-# Where fewer than these wait in a bucket, a transaction for the bucket costs more than its share of a batch of the writer.
-MANY: Final = 20
+# Where fewer than these wake in a group, a few batches of the writer take as long as a way through all buckets.
+MANY: Final = 2 * BATCH_SIZE_MAX
+FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 # Long period ends say this often how far they have come.
 PROGRESS_SECONDS: Final = 10.0
 # Somebody who asked this lately will ask again; how soon it is looked whether they still do.
@@ -193,13 +196,14 @@ class Closer:
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
         found = await programmes.fetch_all(connection, organisation_id, version=state.definitions_version)
-        failed_count = await self._end_periods(connection, organisation_id, found, at, since=since)
-        for pages in (
-            self._broken(connection, organisation_id, found, at, since=since),
-            self._completed(connection, organisation_id, found, after, at),
-        ):
-            async for requests in pages:
-                failed_count += await self._submit(requests)
+        failed_count = 0
+        for programme in found:
+            # Under another version each standing may wake at another instant: all who wait are looked at once.
+            changed = programme.version > state.settled_version
+            if changed or since is None or _may_wake(programme, since, at):
+                failed_count += await self._wake(connection, programme, at, until=FOR_EVER if changed else at)
+        async for requests in self._completed(connection, organisation_id, found, after, at):
+            failed_count += await self._submit(requests)
         if mark and not failed_count:
             await clocks.mark_settled(connection, organisation_id, at, version=state.definitions_version)
         return failed_count
@@ -212,48 +216,18 @@ class Closer:
         self._meters.period_ends.labels(way="singly").inc(sum(bool(outcome.facts) for outcome in settled))
         return failed_count
 
-    async def _end_periods(
-        self,
-        connection: Connection,
-        organisation_id: int,
-        found: Sequence[Programme],
-        at: datetime,
-        *,
-        since: datetime | None,
-    ) -> int:
-        """Whoever waits for an end up to that instant; how many failed.
+    async def _wake(self, connection: Connection, programme: Programme, at: datetime, *, until: datetime) -> int:
+        """The customers of a group who wake up to that instant, or were left behind; how many failed.
 
-        Where few wait, those of all buckets are gathered for the writer. Where many wait the sweep goes through them,
-        target by target, so that what one customer waits for is settled in that order.
+        Few are gathered for the writer. Many are swept, and who is left then goes to the writer.
         """
-        ended = [
-            (target.target_id, programme.period_id(period.number))
-            for programme in found
-            for target in programme.targets
-            if target.period_end_rewards
-            for period in programme.periods
-            if programme.settles_at(period) <= at
-            if since is None or programme.settles_at(period) >= since
-        ]
-        if not ended:
-            return 0
-        waiting = await period_ends.list_waiting(connection, organisation_id, ended, limit=MANY)
-        failed_count = 0
-        for requests in _settlements(organisation_id, _few(waiting)):
-            failed_count += await self._submit(requests)
-        swept = sorted(end for end, customer_ids in waiting.items() if len(customer_ids) >= MANY)
-        for target_id in sorted({end.target_id for end in swept}):
-            failed_count += await self._sweep([end for end in swept if end.target_id == target_id])
-        return failed_count
-
-    async def _sweep(self, ends: Sequence[PeriodEnd]) -> int:
-        """The ends of one target, bucket by bucket, divided among lanes; how many failed.
-
-        All lanes but one give way to whoever asks for something meanwhile.
-        """
-        course = _Course(ends)
+        wake_up = WakeUp(programme.organisation_id, programme.target_group_id, at, until, programme.version)
+        awake = await period_ends.list_some_awake(connection, wake_up, limit=MANY)
+        if len(awake) < MANY:
+            return await self._settle_singly(programme, awake)
+        course = _Course(programme, self._sweeper.slices())
         lanes = [
-            asyncio.create_task(self._sweep_lane(course, gives_way=number > 0))
+            asyncio.create_task(self._sweep_lane(wake_up, course, gives_way=number > 0))
             for number in range(self._sweeper.lane_count)
         ]
         try:
@@ -264,57 +238,36 @@ class Closer:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
 
-    async def _sweep_lane(self, course: "_Course", *, gives_way: bool) -> int:
-        """Who is left over is gathered until there are enough for the writer."""
+    async def _sweep_lane(self, wake_up: WakeUp, course: "_Course", *, gives_way: bool) -> int:
+        """Who is left over is gathered until there are enough for the writer.
+
+        All lanes but one give way to who asks for something meanwhile.
+        """
         failed_count = 0
-        left: list[tuple[int, int]] = []
+        left: list[CustomerKey] = []
         while not course.over:
             if gives_way and not self._writer.quiet_for(QUIET_SECONDS):
                 await asyncio.sleep(GIVING_WAY_SECONDS)
                 continue
-            for end in course.next_bucket():
-                async for page in self._sweeper.sweep(end):
-                    left += [(customer_id, end.target_id) for customer_id in page.left]
-                    course.note(page.settled_count)
-                    if len(left) >= PAGE:
-                        failed_count += await self._end_singly(course, left)
-        return failed_count + await self._end_singly(course, left)
-
-    async def _end_singly(self, course: "_Course", left: list[tuple[int, int]]) -> int:
-        failed_count = 0
-        for requests in _settlements(course.organisation_id, left):
-            failed_count += await self._submit(requests)
-            course.note(len(requests))
-        left.clear()
+            async for page in self._sweeper.sweep(wake_up, course.next_slice()):
+                left += page.left
+                course.note(page.settled_count)
+                if len(left) >= PAGE:
+                    failed_count += await self._settle_singly(course.programme, left)
+                    course.note(len(left))
+                    left = []
+        failed_count += await self._settle_singly(course.programme, left)
+        course.note(len(left))
         return failed_count
 
-    async def _broken(
-        self,
-        connection: Connection,
-        organisation_id: int,
-        found: Sequence[Programme],
-        at: datetime,
-        *,
-        since: datetime | None,
-    ) -> AsyncIterator[list[Request]]:
-        broken = [
-            (target.target_id, max(period.number for period in programme.periods if period.due_at <= at))
-            for programme in found
-            if programme.kind.may_break and programme.periods[0].due_at <= at
-            if since is None or any(since <= period.due_at <= at for period in programme.periods)
-            for target in programme.targets
-        ]
-        if not broken:
-            return
-        streaks = await period_ends.list_broken_streaks(connection, organisation_id, broken, limit=MANY)
-        for requests in _settlements(organisation_id, _few(streaks)):
-            yield requests
-        for place in sorted(place for place, customer_ids in streaks.items() if len(customer_ids) >= MANY):
-            after = 0
-            while page := await period_ends.list_broken_streaks_page(connection, place, after=after, limit=PAGE):
-                after = page[-1]
-                for requests in _settlements(organisation_id, [(one, place.target_id) for one in page]):
-                    yield requests
+    async def _settle_singly(self, programme: Programme, customers: Sequence[CustomerKey]) -> int:
+        """Through the writer, a page at a time; how many failed."""
+        change = Settlement(programme.targets[0].target_id)
+        failed_count = 0
+        for page in in_parts(customers, PAGE):
+            requests = [Request(one.organisation_id, one.customer_id, change) for one in page]
+            failed_count += await self._submit(requests)
+        return failed_count
 
     async def _completed(
         self,
@@ -358,55 +311,39 @@ class Closer:
 
 
 class _Course:
-    """The way through one target's period ends: which bucket is next, and how far one has come."""
+    """The way through the customers of one group who wake: which buckets are next, and how far one has come."""
 
-    def __init__(self, ends: Sequence[PeriodEnd]) -> None:
-        self.organisation_id = ends[0].organisation_id
-        self._target_id = ends[0].target_id
-        by_bucket = itertools.groupby(ends, key=lambda end: end.bucket)
-        self._buckets = [list(group) for _, group in by_bucket]
+    def __init__(self, programme: Programme, slices: Sequence[Sequence[int]]) -> None:
+        self.programme = programme
+        self._slices = slices
         self._begun_count = self._worked_count = 0
-        self._told_at = time.monotonic()
+        self._said_at = time.monotonic()
 
     @property
     def over(self) -> bool:
         """Every bucket has been begun."""
-        return self._begun_count == len(self._buckets)
+        return self._begun_count == len(self._slices)
 
-    def next_bucket(self) -> list[PeriodEnd]:
+    def next_slice(self) -> Sequence[int]:
         """What nobody has begun yet; several lanes share the course."""
         self._begun_count += 1
-        return self._buckets[self._begun_count - 1]
+        return self._slices[self._begun_count - 1]
 
     def note(self, worked_count: int) -> None:
         self._worked_count += worked_count
-        if time.monotonic() - self._told_at < PROGRESS_SECONDS:
+        if time.monotonic() - self._said_at < PROGRESS_SECONDS:
             return
-        self._told_at = time.monotonic()
+        self._said_at = time.monotonic()
         LOG.info(
             "period_ends_progress",
-            organisation_id=self.organisation_id,
-            target_id=self._target_id,
+            organisation_id=self.programme.organisation_id,
+            target_group_id=self.programme.target_group_id,
             worked=self._worked_count,
-            bucket_number=self._begun_count,
-            buckets=len(self._buckets),
+            slice_number=self._begun_count,
+            slices=len(self._slices),
         )
 
 
-def _few(found: Mapping[PeriodEnd, list[int]] | Mapping[BrokenStreaks, list[int]]) -> list[tuple[int, int]]:
-    """(customer id, target id) of the buckets in which fewer than many were found."""
-    return [
-        (customer_id, place.target_id)
-        for place, customer_ids in found.items()
-        if len(customer_ids) < MANY
-        for customer_id in customer_ids
-    ]
-
-
-def _settlements(organisation_id: int, waiting: Iterable[tuple[int, int]]) -> Iterator[list[Request]]:
-    """Requests for the writer, a page at a time; each customer is asked for once in a target."""
-    requests = [
-        Request(organisation_id, customer_id, Settlement(target_id)) for customer_id, target_id in sorted(set(waiting))
-    ]
-    for first in range(0, len(requests), PAGE):
-        yield requests[first : first + PAGE]
+def _may_wake(programme: Programme, since: datetime, at: datetime) -> bool:
+    """Something falls due to the group between two instants, both included."""
+    return any(since <= programme.settles_at(period) <= at for period in programme.periods)

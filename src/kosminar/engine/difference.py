@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kosminar.core.decoder import encode
+from kosminar.core.period import NUMBERS_PER_ID
 from kosminar.core.programme import Programme
 from kosminar.core.reward import RewardKey, reward_id
 from kosminar.store.recount import CustomerRow, Place
@@ -99,7 +100,7 @@ class Telling:
         """What a row is, in the words of a reader who knows the programme."""
         programme = self.programmes.get(place.target_id)
         foreign = "" if programme is not None else ", of a target that the organisation does not have"
-        match place.table:
+        match place.what:
             case "progress":
                 period_id, run = place.numbers
                 return f"progress in {_period(programme, period_id)}, run {run}{foreign}"
@@ -108,12 +109,13 @@ class Telling:
             case "reward":
                 key = RewardKey(place.target_id, *place.numbers)
                 return f"reward {reward_id(self.customer.customer_id, key)}{foreign}"
-            case table:
-                return f"{table} {place.numbers[0]}{foreign}"
+            case what:
+                return f"{what} {place.numbers[0]}{foreign}"
 
 
 def _period(programme: Programme | None, period_id: int) -> str:
     number = None if programme is None else programme.period_number(period_id)
     if programme is None or number is None:
-        return f"the period with id {period_id}, which is not the target's"
+        group_id, number = divmod(period_id, NUMBERS_PER_ID)
+        return f"period {number} of target group {group_id}, which is not the target's"
     return f"period {number} ({programme.period(number).name})"

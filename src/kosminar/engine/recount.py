@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from msgspec.structs import asdict
 
-from kosminar.core import number_set
 from kosminar.core.account import Account, Entry
 from kosminar.core.activity import Activity
 from kosminar.core.amount import decimal_of
@@ -22,29 +21,24 @@ from kosminar.core.counter import Counters
 from kosminar.core.decide import Enrol, UnEnrol, settle
 from kosminar.core.event import EventName
 from kosminar.core.fact import Fact
-from kosminar.core.kind import streak
 from kosminar.core.ledger import Report
-from kosminar.core.period import Period
-from kosminar.core.programme import Programme, Target
+from kosminar.core.programme import Programme
 from kosminar.core.reward import may_report
-from kosminar.core.standing import Run, TargetStanding
 from kosminar.engine.difference import Difference, Telling
 from kosminar.engine.recount_notifications import of_notifications, reward_of_notification
+from kosminar.engine.recount_standings import Recounted, of_standings
 from kosminar.store import facts, journal
 from kosminar.store.journal import StoredEntry
 from kosminar.store.recount import (
     CustomerRow,
-    EnrolmentRow,
     NotificationRow,
     OrganisationState,
     Place,
-    ProgressRow,
     RewardRow,
-    StoredRow,
-    StreakRow,
+    StandingRows,
 )
 from kosminar.store.rewards import points_and_text
-from kosminar.store.standings import Edition, progress_columns
+from kosminar.store.standings import Edition
 
 LABELS: Final = {
     journal.ACTIVITY: "activity",
@@ -61,7 +55,9 @@ class Stored:
 
     customer: CustomerRow
     journal: list[StoredEntry] = field(default_factory=list)
-    rows: dict[Place, StoredRow] = field(default_factory=dict)
+    # By target group id.
+    standings: dict[int, StandingRows] = field(default_factory=dict)
+    rewards: dict[Place, RewardRow] = field(default_factory=dict)
     notifications: list[NotificationRow] = field(default_factory=list)
 
 
@@ -102,7 +98,8 @@ def differences(definitions: Definitions, state: OrganisationState, stored: Stor
             *_of_customer(telling, state, stored),
             *_of_content(telling, stored),
             *_of_unknown_targets(telling, definitions, stored),
-            *_of_rows(telling, replay.rows(state, stored.rows), stored.rows),
+            *of_standings(telling, definitions.by_group, state, replay.recounted(), stored.standings),
+            *_of_rewards(telling, replay.rewards(), stored.rewards),
             *_of_what_it_brought(telling, replay, stored),
             *of_notifications(telling, state, stored.notifications, replay.account.ledger),
             *_of_period_ends(telling, replay, state),
@@ -136,8 +133,8 @@ class _Replay:
             and (key := reward_of_notification(stored.customer, notification)) is not None
         }
         self.account = Account(0, stored.customer.created_at, handed_over=lambda key: key in self._handed_over)
-        # By target group id: the version of the definitions under which it changed last, None at a period end.
-        self.versions: dict[int, int | None] = {}
+        # By target group id: the version of the definitions under which it changed last.
+        self.versions: dict[int, int] = {}
         # What each number brought; a number that brings nothing has none, unless it is an activity's.
         self.entries: dict[int, Entry] = {}
         for one in stored.journal:
@@ -175,18 +172,19 @@ class _Replay:
             self._counters.add(entry)
         if entry.moves_standings:
             for change in entry.changes:
-                version = None if entry.cause is None else one.definitions_version
-                self.versions[change.programme.target_group_id] = version
+                self.versions[change.programme.target_group_id] = one.definitions_version
 
-    def rows(self, state: OrganisationState, found: Mapping[Place, StoredRow]) -> dict[Place, StoredRow]:
-        """Every row that must be there; `found` decides only where two are right."""
-        rows: dict[Place, StoredRow] = {}
-        for programme in self.definitions.groups:
-            standing = self.account.standing(programme)
-            for target, part in zip(programme.targets, standing.targets, strict=True):
-                rows.update(self._rows_of_target(programme, target, part, state, found))
-        for key, reward in self.account.ledger.items():
-            rows[Place("reward", key.target_id, tuple(key)[1:])] = RewardRow(
+    def recounted(self) -> dict[int, Recounted]:
+        """The standings to which something happened, by target group id."""
+        return {
+            group_id: Recounted(self.account.standings[group_id], version)
+            for group_id, version in self.versions.items()
+        }
+
+    def rewards(self) -> dict[Place, RewardRow]:
+        """Every reward that must be there."""
+        return {
+            Place("reward", key.target_id, tuple(key)[1:]): RewardRow(
                 reward.kind.value,
                 *points_and_text(reward.value),
                 reward.allocation.value,
@@ -196,62 +194,8 @@ class _Replay:
                 reward.sequence,
                 reward.handed_over,
             )
-        return rows
-
-    def _rows_of_target(
-        self,
-        programme: Programme,
-        target: Target,
-        part: TargetStanding,
-        state: OrganisationState,
-        found: Mapping[Place, StoredRow],
-    ) -> Iterator[tuple[Place, StoredRow]]:
-        for number, stretch in enumerate(part.stretches, start=1):
-            yield (
-                Place("enrolment", target.target_id, (number,)),
-                EnrolmentRow(stretch.method.value, stretch.starts_at, stretch.ends_at, stretch.first_period_number),
-            )
-        for progress in part.progress:
-            place = Place("progress", target.target_id, (programme.period_id(progress.period_number), progress.run))
-            yield place, ProgressRow(*progress_columns(target, progress))
-        if not (part.stretches or part.progress):
-            return
-        for run in part.runs:
-            place = Place("streak", target.target_id, (run.number,))
-            watched = self._watched(programme, part, run, state, found.get(place))
-            met = tuple(number_set.numbers_in(run.met))
-            yield place, StreakRow(run.starts_at, run.ends_at, met, run.reached, run.broken_number, watched)
-
-    def _watched(
-        self,
-        programme: Programme,
-        part: TargetStanding,
-        run: Run,
-        state: OrganisationState,
-        found: StoredRow | None,
-    ) -> int | None:
-        """The period whose end the closer must look at.
-
-        When a programme is deactivated, nothing is written of its customers until the closer comes by: until then the
-        period that was watched before is right as well.
-        """
-        number = _number(streak.next_break(programme, part, run))
-        stored = found.watch_number if isinstance(found, StreakRow) else None
-        if programme.deactivated_version is None or stored in (None, number):
-            return number
-        active = programme.as_of(programme.deactivated_version - 1)
-        version = self.versions.get(programme.target_group_id)
-        if active is None or (version is not None and version >= programme.deactivated_version):
-            return number
-        before = streak.next_break(active, part, run)
-        if before is None or before.number != stored:
-            return number
-        looked_at = before.due_at <= state.settled_at and state.settled_version >= programme.deactivated_version
-        return number if looked_at else stored
-
-
-def _number(period: Period | None) -> int | None:
-    return None if period is None else period.number
+            for key, reward in self.account.ledger.items()
+        }
 
 
 # ---------------------------------------------------------------- what differs
@@ -333,8 +277,8 @@ def _of_unknown_targets(telling: Telling, definitions: Definitions, stored: Stor
             yield telling.of(what, None, {"target_id": notification.target_id}, target_id=notification.target_id)
 
 
-def _of_rows(
-    telling: Telling, expected: Mapping[Place, StoredRow], found: Mapping[Place, StoredRow]
+def _of_rewards(
+    telling: Telling, expected: Mapping[Place, RewardRow], found: Mapping[Place, RewardRow]
 ) -> Iterator[Difference]:
     if expected == found:
         return

@@ -1,85 +1,132 @@
 """The sweep: one period's end for many customers whose standings are alike, decided once and saved for all of them.
 
-The core decides (core/account.py, `settle`), of one standing that stands for the others; SQL only says whose standings
-are alike, and writes for each the rows that the writer would have written. Whoever is not alike, or not surely, is left
-to the writer. The order of a batch is the order of this file: lock, decide, save. Reasons: ADR-0023.
+The core says who is alike (`Kind.likeness`) and decides, of one standing that stands for the others (core/account.py,
+`settle`); SQL only writes for each the rows that the writer would have written. Who is not alike, or not surely, is left
+to the writer. The order of a page is the order of this file: find, lock, decide, save. Reasons: ADR-0023 and ADR-0044.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
-from msgspec.structs import replace
 
-from kosminar.core.account import Account, Entry
+from kosminar.core.account import Account, Change, Entry
 from kosminar.core.clock import clock_now
 from kosminar.core.counter import Counters
-from kosminar.core.kind import milestone
-from kosminar.core.ledger import Reward
-from kosminar.core.period import Period
-from kosminar.core.programme import Target
-from kosminar.core.reward import RewardKey
-from kosminar.core.standing import MILESTONE_RUN, Method, Progress, Stretch, TargetStanding
+from kosminar.core.notice.notice import Trigger
+from kosminar.core.notice.wording import notices
+from kosminar.core.programme import Programme
+from kosminar.core.standing import Progress, Standing
+from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.engine.batch import Wall
 from kosminar.engine.catalogue import Catalogue, Catalogues
+from kosminar.engine.change import KOSMINAR
 from kosminar.engine.meters import Meters
-from kosminar.engine.writer import ATTEMPT_COUNT_MAX, BATCH_SIZE_MAX, INTERRUPTED, UNREACHABLE, NotSaved
-from kosminar.store import counters, facts, period_ends, saving, standings
-from kosminar.store.period_ends import Likeness, PeriodEnd
+from kosminar.engine.posting import post
+from kosminar.engine.writer import ATTEMPT_COUNT_MAX, INTERRUPTED, UNREACHABLE, NotSaved
+from kosminar.store import counters, facts, notifications, period_ends, saving, standings
+from kosminar.store.distribution import ONE_GROUP, Groups
+from kosminar.store.notifications import Posted
+from kosminar.store.period_ends import Alike, WakeUp
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
+from kosminar.store.rows import EndedKey, StandingRow, rows_of
+from kosminar.store.standings import EVERY_BUCKET, CustomerKey, LoadedStanding, LockedCustomer, StandingKey
+from kosminar.store.turns import each_in_turns
 
-# No larger than a batch: nobody's request waits longer for a page than for a batch.
-PAGE_SIZE: Final = BATCH_SIZE_MAX
+# Customers of several buckets at once: bucket by bucket, a page has too few of them to be worth its transaction.
+PAGE_SIZE: Final = 1_500
+# Of a page, as many must be alike at least: decided by themselves, a few take longer than in a batch of the writer.
+ALIKE_MIN: Final = 10
+# A lane takes so many buckets at a time, and between them gives way to callers.
+SLICE_SIZE: Final = 8
+_FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), 0)
 
 LOG = structlog.get_logger()
 
 
 class Page(NamedTuple):
-    """Of those who waited, by id: how many were settled, who is left to the writer, and the last one looked at."""
+    """Of customers who were to wake: how many were settled, and who is left to the writer."""
 
     settled_count: int
-    left: list[int]
-    last: int
+    left: list[CustomerKey]
 
 
 class Sweeper:
     """`sweep` settles who is alike, a page in a transaction; what was committed stays, whatever becomes of the rest.
 
-    The pool is the sweeper's own, a connection for each lane: who sweeps holds one of the closer's as well, and would
+    `posted` hears that there may be new deliveries. The pool is the sweeper's own, a connection for each lane: who sweeps holds one of the closer's as well, and would
     wait in a circle with others who do.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, wall: Wall, lane_count: int, meters: Meters) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        wall: Wall,
+        lane_count: int,
+        meters: Meters,
+        groups: Groups = ONE_GROUP,
+        posted: Callable[[], None] = lambda: None,
+    ) -> None:
         assert lane_count >= 1
         self.lane_count: Final = lane_count
         self._pool = pool
         self._wall = wall
+        self._groups = groups
         self._catalogues = Catalogues()
         self._meters = meters
+        self._posted = posted
 
-    async def sweep(self, end: PeriodEnd) -> AsyncIterator[Page]:
-        """Page after page by id, so that each is looked at once and a row that stays cannot hold us here.
+    def slices(self) -> list[list[int]]:
+        """All buckets, a few at a time, none with buckets of two groups of the database."""
+        groups: dict[int, list[int]] = {}
+        for bucket in EVERY_BUCKET:
+            groups.setdefault(self._groups.group_of(bucket), []).append(bucket)
+        return [
+            of_group[first : first + SLICE_SIZE]
+            for of_group in groups.values()
+            for first in range(0, len(of_group), SLICE_SIZE)
+        ]
+
+    async def sweep(self, wake_up: WakeUp, buckets: Iterable[int]) -> AsyncIterator[Page]:
+        """Page after page in order, so that each is looked at once and a row that stays cannot hold us here.
 
         Raises NotSaved when the database could not be reached.
         """
-        after = 0
-        while (page := await self._page(end, after=after)) is not None:
-            yield page
-            after = page.last
+        page: list[CustomerKey] = []
+        for bucket in buckets:
+            async for found in self._awake(wake_up, bucket):
+                page.append(found)
+                if len(page) == PAGE_SIZE:
+                    yield await self._settle(wake_up, page)
+                    page = []
+        if page:
+            yield await self._settle(wake_up, page)
 
-    async def _page(self, end: PeriodEnd, *, after: int) -> Page | None:
-        """None where nobody waits any more. Who cannot be settled with the others is left, never lost."""
+    async def _awake(self, wake_up: WakeUp, bucket: int) -> AsyncIterator[CustomerKey]:
+        after = _FIRST
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    found = await period_ends.list_awake_page(connection, wake_up, bucket, after=after, limit=PAGE_SIZE)
+            except UNREACHABLE as error:
+                raise NotSaved("the database could not be reached") from error
+            for _, customer_id in found:
+                yield CustomerKey(bucket, wake_up.organisation_id, customer_id)
+            if len(found) < PAGE_SIZE:
+                return
+            after = found[-1]
+
+    async def _settle(self, wake_up: WakeUp, customers: Sequence[CustomerKey]) -> Page:
+        """Who cannot be settled with the others is left, never lost."""
         for attempt in range(1, ATTEMPT_COUNT_MAX + 1):
             try:
                 async with self._pool.acquire() as connection:
-                    waiting = await period_ends.list_waiting_page(connection, end, after=after, limit=PAGE_SIZE)
-                    if not waiting:
-                        return None
-                    settled = await self._settle(connection, end, waiting)
+                    settled = await self._settle_once(connection, wake_up, customers)
             except INTERRUPTED as error:
                 LOG.info("sweep_retried", attempt=attempt, error=type(error).__name__)
                 self._meters.batch_retries.inc()
@@ -87,47 +134,94 @@ class Sweeper:
                 raise NotSaved("the database could not be reached") from error
             else:
                 self._meters.period_ends.labels(way="together").inc(len(settled))
-                return Page(len(settled), [one for one in waiting if one not in settled], waiting[-1])
+                self._posted()
+                return Page(len(settled), [one for one in customers if one not in settled])
         raise NotSaved("the database kept reporting deadlocks")
 
-    async def _settle(self, connection: Connection, end: PeriodEnd, waiting: Sequence[int]) -> frozenset[int]:
+    async def _settle_once(
+        self, connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey]
+    ) -> frozenset[CustomerKey]:
         try:
-            return await _settle_alike(connection, end, waiting, wall=self._wall, catalogues=self._catalogues)
+            return await _settle_alike(connection, wake_up, customers, wall=self._wall, catalogues=self._catalogues)
         except (*INTERRUPTED, *UNREACHABLE):
             raise
         except Exception:
             # One of them is at fault, or we are: the writer finds who, and the others have their due.
-            LOG.warning("sweep_left_to_the_writer", organisation_id=end.organisation_id, exc_info=True)
+            LOG.warning("sweep_left_to_the_writer", organisation_id=wake_up.organisation_id, exc_info=True)
             return frozenset()
 
 
 async def _settle_alike(
-    connection: Connection, end: PeriodEnd, waiting: Sequence[int], *, wall: Wall, catalogues: Catalogues
-) -> frozenset[int]:
-    """Who of those waiting was settled, in one transaction."""
+    connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey], *, wall: Wall, catalogues: Catalogues
+) -> frozenset[CustomerKey]:
+    """Who of these was settled, in one transaction."""
     async with connection.transaction():
-        catalogue, clock = await _hold(connection, end, catalogues)
-        if catalogue.subscribers:
-            # Who is told is told one by one.
+        held = await _hold(connection, wake_up, customers, wall=wall, catalogues=catalogues)
+        programme = held.catalogue.by_group.get(wake_up.target_group_id)
+        if programme is None:
             return frozenset()
-        await period_ends.lock_page(connection, end, waiting)
-        # Only now is it known what time it is; and what was read before the lock may be old.
-        now = clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=wall())
-        verdict = _decide(catalogue, end, now)
-        if verdict is None:
-            return frozenset()
-        return await _save(connection, end, waiting, verdict)
+        settled: set[CustomerKey] = set()
+        moved = Counters()
+        for kind in await _kinds(connection, wake_up, held):
+            verdict = await _decide(connection, programme, kind[0], held)
+            if verdict is None:
+                continue
+            settled.update(kind)
+            alike = _alike(wake_up, held, kind)
+            values = await period_ends.mark(connection, alike, verdict.row, verdict.ended, latest=verdict.latest)
+            if verdict.entry is not None:
+                await _save(connection, held, verdict.entry, alike, values)
+                moved.add(verdict.entry, times=len(kind))
+        if settled:
+            await saving.save(connection, [counters.changes_part(moved, bucket=min(settled).bucket)], joined=False)
+    return frozenset(settled)
 
 
 # ---------------------------------------------------------------- lock
 
 
-async def _hold(connection: Connection, end: PeriodEnd, catalogues: Catalogues) -> tuple[Catalogue, standings.Clock]:
-    """Hold the definitions and the clock still, as every batch does, and read them."""
-    await standings.hold(connection, [definitions_key(end.organisation_id)])
-    _, clocks = await standings.lock(connection, (), clocks_of=[end.organisation_id])
-    clock = clocks[end.organisation_id]
-    return await catalogues.get(connection, end.organisation_id, clock.edition), clock
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The definitions that are held still, the customers that are locked, and what time it is."""
+
+    catalogue: Catalogue
+    generation: int
+    locked: dict[CustomerKey, LockedCustomer]
+    now: datetime
+    wall: datetime
+
+
+async def _hold(
+    connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey], *, wall: Wall, catalogues: Catalogues
+) -> _Held:
+    """As every batch does. Only then is it known what time it is; and what was read before may be old."""
+    organisation_id = wake_up.organisation_id
+    await standings.hold(connection, [definitions_key(organisation_id)])
+    locked, clocks = await standings.lock(connection, customers, clocks_of=[organisation_id])
+    clock = clocks[organisation_id]
+    catalogue = await catalogues.get(connection, organisation_id, clock.edition)
+    instant = wall()
+    now = clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=instant)
+    return _Held(catalogue, clock.generation, locked, now, instant)
+
+
+async def _kinds(connection: Connection, wake_up: WakeUp, held: _Held) -> list[list[CustomerKey]]:
+    """Those who have much in common with others. Who was changed at a later instant than now is like no one."""
+    present = [customer for customer, locked in held.locked.items() if locked.changed_at <= held.now]
+    kinds: dict[period_ends.Kind, list[CustomerKey]] = {}
+    for customer, kind in await period_ends.list_kinds(connection, wake_up, present):
+        kinds.setdefault(kind, []).append(customer)
+    return [alike for alike in kinds.values() if len(alike) >= ALIKE_MIN]
+
+
+def _alike(wake_up: WakeUp, held: _Held, customers: Sequence[CustomerKey]) -> Alike:
+    locked = [held.locked[customer] for customer in customers]
+    return Alike(
+        wake_up,
+        customers,
+        sequences=[one.sequence + 1 for one in locked],
+        notification_numbers=[one.notification_number for one in locked],
+    )
 
 
 # ---------------------------------------------------------------- decide
@@ -135,104 +229,105 @@ async def _hold(connection: Connection, end: PeriodEnd, catalogues: Catalogues) 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Who is alike, and what becomes of each of them; the sequence numbers in it are yet to be filled in."""
+    """What becomes of one who stands for all who are alike: only marks, and when the standing wakes next.
 
-    likeness: Likeness
-    entry: Entry
-    target_group_id: int
-    definitions_version: int
-    rewards: tuple[Reward, ...]
-    progress: Progress
-    awaits_end: bool
-
-
-def _decide(catalogue: Catalogue, end: PeriodEnd, now: datetime) -> _Verdict | None:
-    """What the core says of one who stands for all who are alike; None if it has nothing to say of the period yet."""
-    programme = catalogue.by_target.get(end.target_id)
-    if programme is None or not programme.target(end.target_id).period_end_rewards:
-        return None
-    target = programme.target(end.target_id)
-    ended = [period for period in programme.periods if programme.settles_at(period) <= now]
-    period = next((period for period in ended if programme.period_id(period.number) == end.period_id), None)
-    if period is None:
-        return None
-    before = _one_of_the_alike(target, period)
-    index = programme.index_of(end.target_id)
-    parts = [*programme.untouched.targets[:index], before, *programme.untouched.targets[index + 1 :]]
-    account = Account(0, now, handed_over=_nobody)
-    account.standings[programme.target_group_id] = programme.standing_of(tuple(parts))
-    entry = account.settle(programme)
-    if entry is None:
-        return None
-    after = account.standing(programme).targets[index]
-    was, progress = before.progress_in(period), after.progress_in(period)
-    # The statements that save it write these marks and nothing else of a standing.
-    marked = replace(was, rewarded=progress.rewarded, forfeited=progress.forfeited, settled=progress.settled)
-    assert progress == marked, "a period's end leaves marks only"
-    assert after.stretches == before.stretches, "a period's end changes no enrolment"
-    return _Verdict(
-        likeness=Likeness(
-            number=period.number,
-            ended_at=period.ends_at,
-            rewarded=was.rewarded,
-            other_period_ids=tuple(programme.period_id(other.number) for other in ended if other is not period),
-            now=now,
-        ),
-        entry=entry,
-        target_group_id=programme.target_group_id,
-        definitions_version=catalogue.version,
-        rewards=tuple(moved.reward for moved in entry.rewards),
-        progress=progress,
-        awaits_end=milestone.awaits_end(target, progress),
-    )
-
-
-def _nobody(_: RewardKey) -> bool:
-    """Where somebody hands rewards over, nothing is swept."""
-    return False
-
-
-def _one_of_the_alike(target: Target, period: Period) -> TargetStanding:
-    """Enrolled once, in time for the period, and still so; achieved, nothing forfeited, nothing else waits.
-
-    The query `settle_alike` says the same. Value and instants differ from one to another; a period's end looks at none
-    of them, and tells only the value.
+    Without an entry nothing was due, and it wakes at another instant under the newest version of the group.
     """
-    stretch = Stretch(Method.EXPLICIT, period.starts_at, None, period.number)
-    progress = Progress(
-        period.number,
-        MILESTONE_RUN,
-        value=target.values[period.number - 1],
-        achieved_at=period.starts_at,
-        achieved_recorded_at=period.starts_at,
-        # Whoever achieved it was given what is given at once.
-        rewarded=bool(target.immediate_rewards),
+
+    entry: Entry | None
+    row: StandingRow
+    # The progress that was marked: the latest one, or one that has left the standing, and whether it still waits.
+    latest: bool
+    ended: tuple[EndedKey, Progress, bool] | None
+
+
+async def _decide(connection: Connection, programme: Programme, one: CustomerKey, held: _Held) -> _Verdict | None:
+    """None where it is as it must be already, or comes to more than marks on one progress."""
+    key = StandingKey(one, programme.target_group_id)
+    loaded = (await standings.load_standings(connection, {key: (programme, ())}))[key]
+    account = Account(0, held.now, handed_over=held.catalogue.hands_over_reward)
+    account.standings[programme.target_group_id] = loaded.standing
+    entry = account.settle(programme)
+    now = account.standing(programme)
+    return None if now is loaded.standing else _marks_only(programme, loaded, entry, now, held.now)
+
+
+def _marks_only(
+    programme: Programme, loaded: LoadedStanding, entry: Entry | None, now: Standing, at: datetime
+) -> _Verdict | None:
+    before, ended_before = rows_of(programme, loaded.standing, at, loaded.apart)
+    after, ended_after = rows_of(programme, now, at, loaded.apart)
+    marked = after._replace(
+        version=before.version,
+        wakes_at=before.wakes_at,
+        likeness=before.likeness,
+        rewarded=before.rewarded,
+        forfeited=before.forfeited,
+        settled=before.settled,
     )
-    return TargetStanding(stretches=(stretch,), progress=(progress,))
+    moved = [row for was, row in zip(ended_before, ended_after, strict=True) if was != row]
+    marks = (after.rewarded, after.forfeited, after.settled)
+    latest = marks != (before.rewarded, before.forfeited, before.settled)
+    if marked != before or len(moved) + latest != (0 if entry is None else 1):
+        return None
+    if not moved:
+        return _Verdict(entry, after, latest=latest, ended=None)
+    (row,) = moved
+    ended = EndedKey(row.target_id, row.period_number, row.run)
+    progress = now.targets[0].find_progress(row.period_number, row.run)
+    assert progress is not None, "its row was made of it"
+    return (
+        _Verdict(entry, after, latest=False, ended=(ended, progress, row.awaits_end)) if ended in loaded.apart else None
+    )
 
 
 # ---------------------------------------------------------------- save
 
 
-async def _save(connection: Connection, end: PeriodEnd, waiting: Sequence[int], verdict: _Verdict) -> frozenset[int]:
-    """Everything that the writer would have written of those who are alike, and who they are."""
-    alike = await period_ends.settle_alike(
-        connection, end, waiting, verdict.likeness, progress=verdict.progress, awaits_end=verdict.awaits_end
+async def _save(
+    connection: Connection, held: _Held, entry: Entry, alike: Alike, values: Mapping[CustomerKey, int]
+) -> None:
+    """Everything that the writer would have written of those who are alike, besides their standings."""
+    own = [values[customer] for customer in alike.customers]
+    await period_ends.insert_entries(
+        connection,
+        alike,
+        own,
+        definitions_version=held.catalogue.version,
+        facts=facts.write_for_many(fact for _, fact in entry.facts()),
+        now=held.now,
     )
-    if alike.customer_ids:
-        await period_ends.insert_entries(
-            connection,
-            end,
-            alike,
-            target_group_id=verdict.target_group_id,
-            definitions_version=verdict.definitions_version,
-            facts=facts.write_for_many(fact for _, fact in verdict.entry.facts()),
-            now=verdict.likeness.now,
+    rewards = [moved.reward for moved in entry.rewards]
+    if rewards:
+        await period_ends.insert_rewards(connection, alike, rewards)
+    (change,) = entry.changes
+    posted = await _posted(held, change, alike)
+    parts = notifications.parts(posted, due_at=held.wall, expires_at=held.wall + DELIVERED_WITHIN)
+    await saving.save(connection, parts, joined=False)
+    numbers = dict(zip(alike.customers, alike.notification_numbers, strict=True))
+    numbers |= {one.customer: one.notification.number for one in posted}
+    await period_ends.save_customers(connection, alike, list(numbers.values()), now=held.now)
+
+
+async def _posted(held: _Held, change: Change, alike: Alike) -> list[Posted]:
+    """What each of them is notified of: rewards and their state, which are the same for all, and nothing of values."""
+    subscribers = held.catalogue.subscribers
+    if not subscribers:
+        return []
+
+    def of_one(place: int) -> list[Posted]:
+        customer = alike.customers[place]
+        trigger = Trigger(customer.organisation_id, customer.customer_id)
+        return post(
+            notices(change.programme, change.before, change.facts, trigger, wanted=subscribers.keys()),
+            customer,
+            subscribers=subscribers,
+            after_number=alike.notification_numbers[place],
+            generation=held.generation,
+            request_id=KOSMINAR,
+            at=held.now,
+            wall=held.wall,
         )
-        if verdict.rewards:
-            await period_ends.insert_rewards(connection, end, alike, verdict.rewards)
-        moved = Counters()
-        moved.add(verdict.entry, times=len(alike.customer_ids))
-        await saving.save(connection, [counters.changes_part(moved, bucket=end.bucket)], joined=False)
-        await period_ends.save_customers(connection, end, alike, now=verdict.likeness.now)
-    return frozenset(alike.customer_ids)
+
+    found = await each_in_turns(of_one, range(len(alike.customers)))
+    return [posted for of_customer in found for posted in of_customer]

@@ -17,11 +17,12 @@ SETTLING_KEYS: Final = 2 << 53
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """`clock_at` is a test clock's time or a real clock's floor; due ends up to `settled_at` are worked."""
+    """`clock_at` is a test clock's time or a real clock's floor; due ends up to `settled_at` are worked, under that version."""
 
     test_clock: bool
     clock_at: datetime
     settled_at: datetime
+    settled_version: int
     definitions_version: int
 
 

@@ -24,9 +24,8 @@ SELECT create_reference_table('generation');
 
 -- A table that refers to one which is not distributed yet, or is referred to by one, is refused. So these keys go and
 -- come back.
-ALTER TABLE enrolment DROP CONSTRAINT enrolment_bucket_organisation_id_customer_id_fkey;
-ALTER TABLE progress DROP CONSTRAINT progress_bucket_organisation_id_customer_id_fkey;
-ALTER TABLE streak DROP CONSTRAINT streak_bucket_organisation_id_customer_id_fkey;
+ALTER TABLE standing DROP CONSTRAINT standing_of_a_customer;
+ALTER TABLE ended_period DROP CONSTRAINT ended_period_of_a_standing;
 ALTER TABLE reward DROP CONSTRAINT reward_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE notification DROP CONSTRAINT notification_bucket_organisation_id_customer_id_fkey;
 ALTER TABLE delivery DROP CONSTRAINT delivery_bucket_organisation_id_customer_id_number_fkey;
@@ -36,9 +35,8 @@ ALTER TABLE idempotency_result DROP CONSTRAINT idempotency_result_bucket_organis
 SELECT create_distributed_table('customer', 'bucket', shard_count => 32);
 SELECT create_distributed_table('customer_identifier', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('journal', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('enrolment', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('progress', 'bucket', colocate_with => 'customer');
-SELECT create_distributed_table('streak', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('standing', 'bucket', colocate_with => 'customer');
+SELECT create_distributed_table('ended_period', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('reward', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('notification', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('delivery', 'bucket', colocate_with => 'customer');
@@ -49,12 +47,11 @@ SELECT create_distributed_table('place', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('counter_change', 'bucket', colocate_with => 'customer');
 SELECT create_distributed_table('counter_total', 'bucket', colocate_with => 'customer');
 
-ALTER TABLE enrolment ADD CONSTRAINT enrolment_bucket_organisation_id_customer_id_fkey
+ALTER TABLE standing ADD CONSTRAINT standing_of_a_customer
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
-ALTER TABLE progress ADD CONSTRAINT progress_bucket_organisation_id_customer_id_fkey
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
-ALTER TABLE streak ADD CONSTRAINT streak_bucket_organisation_id_customer_id_fkey
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
+ALTER TABLE ended_period ADD CONSTRAINT ended_period_of_a_standing
+    FOREIGN KEY (bucket, organisation_id, customer_id, target_group_id)
+    REFERENCES standing (bucket, organisation_id, customer_id, target_group_id);
 ALTER TABLE reward ADD CONSTRAINT reward_bucket_organisation_id_customer_id_fkey
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
 ALTER TABLE notification ADD CONSTRAINT notification_bucket_organisation_id_customer_id_fkey

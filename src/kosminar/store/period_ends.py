@@ -1,131 +1,142 @@
-"""Period ends in the database: for whom one has something to decide, and what it comes to for many who are alike.
+"""Period ends in the database: which customers wake, and what it comes to for many who are alike.
 
-Decides nothing: who is alike is told here, what becomes of them is told by the caller. Every statement is about one
-bucket; only the first look asks all of them, each by itself.
+Decides nothing. What time has to work on is found by `wakes_at` of the standings alone, whatever it is that falls due.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kosminar.core.ledger import Reward
 from kosminar.core.standing import Progress
 from kosminar.store.facts import OWN_VALUE
 from kosminar.store.queries import Connection, load
 from kosminar.store.rewards import points_and_text
-from kosminar.store.standings import EVERY_BUCKET
+from kosminar.store.rows import EndedKey, StandingRow
+from kosminar.store.standings import EVERY_BUCKET, CustomerKey
 
 QUERIES: Final = load("period_ends")
 
 
-class PeriodEnd(NamedTuple):
-    """The end of one period of a target, for the customers of one bucket."""
+class WakeUp(NamedTuple):
+    """The customers of a group who are to wake up to an instant `at`.
+
+    Also those who wake up to the later instant `until` by what an earlier version of the group says.
+    """
 
     organisation_id: int
-    bucket: int
-    target_id: int
-    period_id: int
+    target_group_id: int
+    at: datetime
+    until: datetime
+    version: int
 
 
-class BrokenStreaks(NamedTuple):
-    """The streaks of a target that the end of a period up to that number may have broken, in one bucket."""
+class Kind(NamedTuple):
+    """What standings have in common of which time makes the same."""
 
-    organisation_id: int
-    bucket: int
-    target_id: int
-    due_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """What makes standings alike at a period's end. The other periods have ended too, and nothing of them waits."""
-
-    number: int
-    ended_at: datetime
-    rewarded: bool
-    other_period_ids: tuple[int, ...]
-    now: datetime
+    version: int
+    wakes_at: datetime
+    likeness: int
 
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Customers whose standings are alike: their ids, the next number of each, and the value that each has reached."""
+    """Customers who are alike, with the next number of each and the number of the last notification of each."""
 
-    customer_ids: list[int]
-    sequences: list[int]
-    values_thousandths: list[int]
+    group: WakeUp
+    customers: Sequence[CustomerKey]
+    sequences: Sequence[int]
+    notification_numbers: Sequence[int]
+
+    def places(self) -> dict[str, Any]:
+        """Their rows, as the queries name them."""
+        return {
+            "organisation_id": self.group.organisation_id,
+            "buckets": [customer.bucket for customer in self.customers],
+            "customer_ids": [customer.customer_id for customer in self.customers],
+        }
 
 
-async def list_waiting(
-    connection: Connection, organisation_id: int, periods: Sequence[tuple[int, int]], *, limit: int
-) -> dict[PeriodEnd, list[int]]:
-    """The first few whom one of these (target id, period id) ends awaits; nobody else waits where they are fewer."""
-    rows = await QUERIES["list_waiting_customers"].rows(
+async def list_some_awake(connection: Connection, wake_up: WakeUp, *, limit: int) -> list[CustomerKey]:
+    """The first few of all buckets; no one else is to wake where they are fewer than the limit."""
+    rows = await QUERIES["list_some_awake"].rows(connection, **wake_up._asdict(), buckets=EVERY_BUCKET, limit=limit)
+    return [CustomerKey(row["bucket"], wake_up.organisation_id, row["customer_id"]) for row in rows]
+
+
+async def list_awake_page(
+    connection: Connection, wake_up: WakeUp, bucket: int, *, after: tuple[datetime, int], limit: int
+) -> list[tuple[datetime, int]]:
+    """Of one bucket (instant, customer id), in order, what comes after one."""
+    rows = await QUERIES["list_awake_page"].rows(
+        connection, **wake_up._asdict(), bucket=bucket, after_instant=after[0], after_customer=after[1], limit=limit
+    )
+    return [(row["wakes_at"], row["customer_id"]) for row in rows]
+
+
+async def list_kinds(
+    connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey]
+) -> list[tuple[CustomerKey, Kind]]:
+    """Of locked customers, those who may be decided together with others who are of the same kind."""
+    rows = await QUERIES["list_likenesses"].rows(
         connection,
-        organisation_id=organisation_id,
-        buckets=EVERY_BUCKET,
-        target_ids=[target_id for target_id, _ in periods],
-        period_ids=[period_id for _, period_id in periods],
-        limit=limit,
+        organisation_id=wake_up.organisation_id,
+        target_group_id=wake_up.target_group_id,
+        buckets=[customer.bucket for customer in customers],
+        customer_ids=[customer.customer_id for customer in customers],
     )
-    waiting: dict[PeriodEnd, list[int]] = {}
-    for row in rows:
-        end = PeriodEnd(organisation_id, row["bucket"], row["target_id"], row["period_id"])
-        waiting.setdefault(end, []).append(row["customer_id"])
-    return waiting
+    return [(customers[place - 1], Kind(*columns)) for place, *columns in rows]
 
 
-async def list_waiting_page(connection: Connection, end: PeriodEnd, *, after: int, limit: int) -> list[int]:
-    """Who waits for it, by id, what comes after one."""
-    rows = await QUERIES["list_waiting_page"].rows(connection, **end._asdict(), after=after, limit=limit)
-    return [row["customer_id"] for row in rows]
-
-
-async def lock_page(connection: Connection, end: PeriodEnd, customer_ids: Sequence[int]) -> None:
-    """Lock these customers of the bucket. What was read of them before may be old once the lock is there."""
-    await QUERIES["lock_page"].run(
-        connection, bucket=end.bucket, organisation_id=end.organisation_id, customer_ids=customer_ids
-    )
-
-
-async def settle_alike(
+async def mark(
     connection: Connection,
-    end: PeriodEnd,
-    customer_ids: Sequence[int],
-    like: Likeness,
+    alike: Alike,
+    after: StandingRow,
+    ended: tuple[EndedKey, Progress, bool] | None,
     *,
-    progress: Progress,
-    awaits_end: bool,
-) -> Alike:
-    """Leave the period's marks on the progress of those of the locked customers whose standings are alike."""
-    rows = await QUERIES["settle_alike"].rows(
+    latest: bool,
+) -> dict[CustomerKey, int]:
+    """Leave a period's marks on the standings of these customers; each one's own value of the period, if one was marked.
+
+    Marked is the latest progress, or an ended period with whether it still waits, or nothing; when the standing wakes
+    next is written with it.
+    """
+    wakes = {
+        "target_group_id": alike.group.target_group_id,
+        "version": after.version,
+        "wakes_at": after.wakes_at,
+        "likeness": after.likeness,
+    }
+    if latest:
+        marks = {"rewarded": after.rewarded, "forfeited": after.forfeited, "settled": after.settled}
+        return _values(alike, await QUERIES["mark_latest"].rows(connection, **alike.places(), **wakes, **marks))
+    await QUERIES["wake_next"].run(connection, **alike.places(), **wakes)
+    if ended is None:
+        return {}
+    key, progress, awaits_end = ended
+    rows = await QUERIES["mark_ended"].rows(
         connection,
-        **end._asdict(),
-        customer_ids=customer_ids,
-        number=like.number,
-        ended_at=like.ended_at,
-        rewarded_before=like.rewarded,
-        other_period_ids=like.other_period_ids,
-        now=like.now,
+        **alike.places(),
+        **key._asdict(),
+        target_group_id=alike.group.target_group_id,
         rewarded=progress.rewarded,
         forfeited=progress.forfeited,
         settled=progress.settled,
         awaits_end=awaits_end,
     )
-    return Alike(
-        [row["customer_id"] for row in rows],
-        [row["sequence"] for row in rows],
-        [row["value_thousandths"] for row in rows],
-    )
+    return _values(alike, rows)
+
+
+def _values(alike: Alike, rows: Sequence[Any]) -> dict[CustomerKey, int]:
+    organisation_id = alike.group.organisation_id
+    return {CustomerKey(bucket, organisation_id, customer_id): value for bucket, customer_id, value in rows}
 
 
 async def insert_entries(
     connection: Connection,
-    end: PeriodEnd,
     alike: Alike,
+    values: Sequence[int],
     *,
-    target_group_id: int,
     definitions_version: int,
     facts: str,
     now: datetime,
@@ -133,12 +144,10 @@ async def insert_entries(
     """The same for each of them, under each one's own number; each one's own value stands where the text says so."""
     await QUERIES["insert_entries_of_all"].run(
         connection,
-        bucket=end.bucket,
-        organisation_id=end.organisation_id,
-        customer_ids=alike.customer_ids,
+        **alike.places(),
         numbers=alike.sequences,
-        values_thousandths=alike.values_thousandths,
-        target_group_id=target_group_id,
+        values_thousandths=values,
+        target_group_id=alike.group.target_group_id,
         definitions_version=definitions_version,
         facts=facts,
         own_value=OWN_VALUE,
@@ -146,13 +155,11 @@ async def insert_entries(
     )
 
 
-async def insert_rewards(connection: Connection, end: PeriodEnd, alike: Alike, rewards: Sequence[Reward]) -> None:
+async def insert_rewards(connection: Connection, alike: Alike, rewards: Sequence[Reward]) -> None:
     """The same for each of them; a reward that was given before fails the transaction."""
     await QUERIES["insert_rewards_of_all"].run(
         connection,
-        bucket=end.bucket,
-        organisation_id=end.organisation_id,
-        customer_ids=alike.customer_ids,
+        **alike.places(),
         sequences=alike.sequences,
         target_ids=[reward.key.target_id for reward in rewards],
         period_ids=[reward.key.period_id for reward in rewards],
@@ -170,40 +177,14 @@ async def insert_rewards(connection: Connection, end: PeriodEnd, alike: Alike, r
     )
 
 
-async def save_customers(connection: Connection, end: PeriodEnd, alike: Alike, *, now: datetime) -> None:
+async def save_customers(
+    connection: Connection, alike: Alike, notification_numbers: Sequence[int], *, now: datetime
+) -> None:
     """Each one's number is taken, at that instant."""
     await QUERIES["save_customers_of_all"].run(
         connection,
-        bucket=end.bucket,
-        organisation_id=end.organisation_id,
-        customer_ids=alike.customer_ids,
+        **alike.places(),
+        sequences=alike.sequences,
+        notification_numbers=notification_numbers,
         now=now,
     )
-
-
-async def list_broken_streaks(
-    connection: Connection, organisation_id: int, due_numbers: Sequence[tuple[int, int]], *, limit: int
-) -> dict[BrokenStreaks, list[int]]:
-    """The first few whose streak the periods due up to these (target id, number) may have broken."""
-    rows = await QUERIES["list_customers_with_broken_streaks"].rows(
-        connection,
-        organisation_id=organisation_id,
-        buckets=EVERY_BUCKET,
-        target_ids=[target_id for target_id, _ in due_numbers],
-        due_numbers=[number for _, number in due_numbers],
-        limit=limit,
-    )
-    numbers = dict(due_numbers)
-    broken: dict[BrokenStreaks, list[int]] = {}
-    for row in rows:
-        place = BrokenStreaks(organisation_id, row["bucket"], row["target_id"], numbers[row["target_id"]])
-        broken.setdefault(place, []).append(row["customer_id"])
-    return broken
-
-
-async def list_broken_streaks_page(
-    connection: Connection, broken: BrokenStreaks, *, after: int, limit: int
-) -> list[int]:
-    """Whose they are, by id, what comes after one."""
-    rows = await QUERIES["list_broken_streaks_page"].rows(connection, **broken._asdict(), after=after, limit=limit)
-    return [row["customer_id"] for row in rows]

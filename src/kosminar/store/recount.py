@@ -4,14 +4,16 @@ Rows stay rows here, because a row that makes no sense must be reported and neve
 the accepted commands and activities is read by their own modules.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer
 from kosminar.store.queries import Connection, load
+from kosminar.store.rows import EndedRow, StandingRow, ended_row_of
 from kosminar.store.standings import CustomerRange, Edition
 
 QUERIES: Final = load("recount")
@@ -56,40 +58,6 @@ class OrganisationState(NamedTuple):
         return Edition(max(self.generations, default=0), self.definitions_version)
 
 
-class EnrolmentRow(NamedTuple):
-    """What an enrolment says beside its key."""
-
-    method: str
-    starts_at: datetime
-    ends_at: datetime | None
-    first_period_number: int
-
-
-class ProgressRow(NamedTuple):
-    """What a period's progress says beside its key."""
-
-    value: Decimal
-    target_value: Decimal
-    achieved_at: datetime | None
-    achieved_recorded_at: datetime | None
-    days: tuple[date, ...]
-    rewarded: bool
-    forfeited: bool
-    settled: bool
-    awaits_end: bool
-
-
-class StreakRow(NamedTuple):
-    """What a run of a streak says beside its key."""
-
-    starts_at: datetime | None
-    ends_at: datetime | None
-    met: tuple[int, ...]
-    reached: tuple[int, ...]
-    broken_number: int
-    watch_number: int | None
-
-
 class RewardRow(NamedTuple):
     """What a reward says beside its key."""
 
@@ -105,14 +73,19 @@ class RewardRow(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a customer's row stands: its table, and what its key says beside the customer."""
+    """What is kept of a customer in a target: a reward, an enrolment, progress or a run; and its own numbers."""
 
-    table: str
+    what: str
     target_id: int
     numbers: tuple[int, ...]
 
 
-StoredRow = EnrolmentRow | ProgressRow | StreakRow | RewardRow
+@dataclass(slots=True)
+class StandingRows:
+    """Of one customer in one group: the standing's row, if there is one, and those of its ended periods."""
+
+    standing: StandingRow | None = None
+    ended: list[EndedRow] = field(default_factory=list)
 
 
 class NotificationRow(NamedTuple):
@@ -162,21 +135,21 @@ async def find_organisation(connection: Connection, organisation_id: int) -> Org
     return None if row is None else OrganisationState(*row)
 
 
-async def list_rows(connection: Connection, within: CustomerRange) -> list[tuple[int, Place, StoredRow]]:
-    """Everything that the accepted commands and activities made of a range of customers, by customer id."""
+async def list_standings(connection: Connection, within: CustomerRange) -> dict[tuple[int, int], StandingRows]:
+    """Of a range of customers, by customer and target group id."""
+    found: defaultdict[tuple[int, int], StandingRows] = defaultdict(StandingRows)
     bounds = within.bounds()
-    rows: list[tuple[int, Place, StoredRow]] = []
-    for customer_id, target_id, number, *columns in await QUERIES["list_enrolment_rows"].rows(connection, **bounds):
-        rows.append((customer_id, Place("enrolment", target_id, (number,)), EnrolmentRow(*columns)))
-    for row in await QUERIES["list_progress_rows"].rows(connection, **bounds):
-        customer_id, target_id, period_id, run, value, target_value, achieved, recorded, days, *flags = row
-        progress = ProgressRow(value, target_value, achieved, recorded, tuple(days), *flags)
-        rows.append((customer_id, Place("progress", target_id, (period_id, run)), progress))
-    for row in await QUERIES["list_streak_rows"].rows(connection, **bounds):
-        customer_id, target_id, run, starts_at, ends_at, met, reached, *numbers = row
-        streak = StreakRow(starts_at, ends_at, tuple(met), tuple(reached), *numbers)
-        rows.append((customer_id, Place("streak", target_id, (run,)), streak))
-    for row in await QUERIES["list_reward_rows"].rows(connection, **bounds):
+    for customer_id, group_id, *columns in await QUERIES["list_standing_rows"].rows(connection, **bounds):
+        found[customer_id, group_id].standing = StandingRow(*columns)
+    for customer_id, group_id, *columns in await QUERIES["list_ended_period_rows"].rows(connection, **bounds):
+        found[customer_id, group_id].ended.append(ended_row_of(columns))
+    return found
+
+
+async def list_rewards(connection: Connection, within: CustomerRange) -> list[tuple[int, Place, RewardRow]]:
+    """The rewards of a range of customers, by customer id."""
+    rows = []
+    for row in await QUERIES["list_reward_rows"].rows(connection, **within.bounds()):
         customer_id, target_id, period_id, level_id, run, definition_id, *columns = row
         place = Place("reward", target_id, (period_id, level_id, run, definition_id))
         rows.append((customer_id, place, RewardRow(*columns)))

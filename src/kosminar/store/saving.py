@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from kosminar.store import standings
 from kosminar.store.queries import Connection, Query, array, load
-from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer
+from kosminar.store.rows import EndedRow, StandingRow
+from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
 from kosminar.store.turns import in_parts
 
 QUERIES: Final = load("saving")
@@ -49,7 +49,10 @@ class _Share(NamedTuple):
 
 
 async def save(connection: Connection, parts: Sequence[Part], *, joined: bool) -> None:
-    """In the order of the parts, so that a row comes after what it refers to."""
+    """In the order of the parts, so that a row comes after what it refers to.
+
+    Joined parts do not see each other's rows, so no two may write the same row.
+    """
     if not joined:
         for share in _shares(parts):
             share.check(len(await connection.fetch(share.part.query.text, *share.arguments)))
@@ -127,13 +130,53 @@ def _numbers(customers: Sequence[tuple[CustomerKey, LockedCustomer]]) -> dict[st
 
 
 def standing_parts(changed: Sequence[ChangedStanding]) -> list[Part]:
-    """The rows of standings that differ."""
+    """The rows of standings that differ, and those of ended periods, which refer to them."""
+    moved = [change for change in changed if change.only_value_moved]
+    others = [change for change in changed if not change.only_value_moved]
     return [
-        Part(QUERIES["save_enrolments"], changed, lambda some: _rows(standings.enrolment_rows(some))),
-        Part(QUERIES["save_progress"], changed, lambda some: _rows(standings.progress_rows(some))),
-        Part(QUERIES["save_runs"], changed, lambda some: _rows(standings.run_rows(some))),
+        Part(QUERIES["begin_standings"], [one for one in others if not one.loaded.is_kept], _standings),
+        Part(QUERIES["change_standings"], [one for one in others if one.loaded.is_kept], _standings),
+        Part(QUERIES["move_values"], moved, _values, row_count_max=4_000),
+        Part(QUERIES["save_ended_periods"], [one for one in others if one.may_have_ended], _ended),
     ]
 
 
-def _rows(rows: Sequence[Any]) -> dict[str, Sequence[Any]] | None:
-    return {"rows": rows} if rows else None
+def _standing_keys(found: Sequence[StandingKey]) -> dict[str, str]:
+    return {
+        **keys([key.customer for key in found]),
+        "target_group_ids": array([key.target_group_id for key in found]),
+    }
+
+
+def _standings(changed: Sequence[ChangedStanding]) -> dict[str, Any]:
+    *columns, documents = zip(*[change.row() for change in changed], strict=True)
+    return {
+        **_standing_keys([change.key for change in changed]),
+        **{_plural(name): array(column) for name, column in zip(StandingRow._fields, columns, strict=False)},
+        "documents": documents,
+    }
+
+
+def _values(changed: Sequence[ChangedStanding]) -> dict[str, str]:
+    return {
+        **_standing_keys([change.key for change in changed]),
+        "values": array([change.after.targets[0].progress[-1].value for change in changed]),
+    }
+
+
+def _ended(changed: Sequence[ChangedStanding]) -> dict[str, Any] | None:
+    rows = [(change.key, row) for change in changed for row in change.ended_rows()]
+    if not rows:
+        return None
+    columns = zip(EndedRow._fields, zip(*[row for _, row in rows], strict=True), strict=True)
+    return {
+        **_standing_keys([key for key, _ in rows]),
+        **{_plural(name): array(column) for name, column in columns if name != "days"},
+        "days": [array([day.isoformat() for day in row.days]) for _, row in rows],
+    }
+
+
+def _plural(column: str) -> str:
+    """What the queries call the values of a column."""
+    name = column.removesuffix("_thousandths")
+    return f"{name}es" if name.endswith("s") else f"{name}s"

@@ -5,7 +5,8 @@ job has come (rules 8, 9, 28). Knows nothing of streaks. Rules in prose: docs/ru
 tests/core/test_milestone.py.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +26,8 @@ from kosminar.core.reward import PROGRAMME_DEACTIVATED, UN_ENROLLED_BEFORE_PERIO
 from kosminar.core.standing import MILESTONE_RUN, Progress, TargetStanding
 
 UNTOUCHED: Final = TargetStanding()
+# As wide as a bigint: that two shapes of one group share a likeness by chance is out of the question.
+LIKENESS_BYTES: Final = 8
 
 
 class Milestone:
@@ -87,6 +90,21 @@ class Milestone:
     def wakes_at(self, programme: Programme, target: Target, standing: TargetStanding) -> datetime | None:
         return min((_settles_at(programme, progress) for progress in _awaiting(target, standing)), default=None)
 
+    def likeness(self, standing: TargetStanding, latest: Progress, earlier: Sequence[Progress]) -> int | None:
+        """Of customers who were enrolled once and still are: a period's end asks when only of those who left.
+
+        An open stretch begins before the end of its first period, so that its number says whom it holds.
+        """
+        if len(standing.stretches) != 1 or not standing.enrolled:
+            return None
+        shape = (
+            standing.stretches[0].first_period_number,
+            _marks(latest),
+            *[_marks(progress) for progress in earlier],
+        )
+        digest = hashlib.blake2b(repr(shape).encode(), digest_size=LIKENESS_BYTES).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
     def run_at_end_of(self, programme: Programme, standing: TargetStanding, period: Period) -> int:
         return MILESTONE_RUN
 
@@ -97,6 +115,11 @@ class Milestone:
 def awaits_end(target: Target, progress: Progress) -> bool:
     """The period's end has something to decide here: achieved, not yet settled, and something to give."""
     return progress.achieved_at is not None and not progress.settled and bool(target.period_end_rewards)
+
+
+def _marks(progress: Progress) -> tuple[int, bool, bool, bool, bool]:
+    achieved = progress.achieved_at is not None
+    return progress.period_number, achieved, progress.rewarded, progress.forfeited, progress.settled
 
 
 def _awaiting(target: Target, standing: TargetStanding) -> Iterator[Progress]:

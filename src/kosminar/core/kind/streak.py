@@ -8,6 +8,7 @@ Rules in prose: docs/rules.md. Tests: tests/core/test_streak.py.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ from kosminar.core.fold import after
 from kosminar.core.number_set import EMPTY, span
 from kosminar.core.period import Period
 from kosminar.core.programme import EnrolmentTerms, Programme, RunCount, Target, TrackingType
-from kosminar.core.standing import FIRST_RUN, Run, Stretch, TargetStanding
+from kosminar.core.standing import FIRST_RUN, Progress, Run, Stretch, TargetStanding
 
 UNTOUCHED: Final = TargetStanding(runs=(FIRST_RUN,))
 
@@ -99,6 +100,10 @@ class Streak:
     def wakes_at(self, programme: Programme, target: Target, standing: TargetStanding) -> datetime | None:
         breaks = [next_break(programme, standing, run) for run in standing.runs]
         return min((period.due_at for period in breaks if period is not None), default=None)
+
+    def likeness(self, standing: TargetStanding, latest: Progress, earlier: Sequence[Progress]) -> int | None:
+        """A break tells the run's own count: each is decided by itself."""
+        return None
 
     def run_at_end_of(self, programme: Programme, standing: TargetStanding, period: Period) -> int:
         """One that began at that very instant is the next period's."""

@@ -221,73 +221,78 @@ CREATE UNIQUE INDEX journal_activity ON journal (bucket, organisation_id, custom
 
 -- ---------------------------------------------------------------- standings
 
--- One row for each enrolled stretch of a customer in a target, in order; an opt-out is a stretch of no length.
-CREATE TABLE enrolment (
-    bucket              smallint NOT NULL,
-    organisation_id     bigint NOT NULL,
-    customer_id         bigint NOT NULL,
-    target_id           bigint NOT NULL,
-    number              integer NOT NULL CHECK (number >= 1),
-    method              text NOT NULL CHECK (method IN ('automatic', 'explicit', 'opt_out')),
-    starts_at           timestamptz NOT NULL,
-    ends_at             timestamptz,
-    first_period_number integer NOT NULL CHECK (first_period_number >= 1),
-    CONSTRAINT a_stretch_does_not_end_before_it_starts CHECK (ends_at >= starts_at),
-    CONSTRAINT an_opt_out_is_over_at_once CHECK (method <> 'opt_out' OR ends_at = starts_at),
-    PRIMARY KEY (bucket, organisation_id, customer_id, target_id, number),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
-);
--- Two open stretches would be two enrolments at once.
-CREATE UNIQUE INDEX enrolment_open ON enrolment (bucket, organisation_id, customer_id, target_id)
-    WHERE ends_at IS NULL;
-
--- One row for each customer, target, period and run (a milestone's run is always 1), made when first needed.
-CREATE TABLE progress (
-    bucket               smallint NOT NULL,
-    organisation_id      bigint NOT NULL,
-    customer_id          bigint NOT NULL,
-    target_id            bigint NOT NULL,
-    period_id            bigint NOT NULL,
-    run                  integer NOT NULL CHECK (run >= 1),
-    value                numeric(24, 3) NOT NULL CHECK (value >= 0 AND value < 1000000000000000000000),
+-- A customer in a target group: columns for what is asked by SQL, and one document for the rest, which store/rows.py
+-- checks whenever it reads it. Where the group has one target, the latest progress of it is in columns.
+CREATE TABLE standing (
+    bucket                   smallint NOT NULL,
+    organisation_id          bigint NOT NULL,
+    customer_id              bigint NOT NULL,
+    target_group_id          bigint NOT NULL,
+    -- Under which version of the group the instant below was worked out.
+    version                  integer NOT NULL CHECK (version >= 1),
+    -- When time alone next changes this standing; NULL where it changes nothing.
+    wakes_at                 timestamptz,
+    -- Equal for customers of whom time makes the same when they wake at the same instant; NULL for one by one.
+    likeness                 bigint,
+    -- In one of the group's targets now; or when the customer left the last one.
+    enrolled                 boolean NOT NULL,
+    left_at                  timestamptz,
+    period_number            integer CHECK (period_number >= 1),
+    run                      integer CHECK (run >= 1),
+    value_thousandths        bigint CHECK (value_thousandths BETWEEN 0 AND 999999999999999),
     -- The target value in force, so that the database itself can refuse an unearned achievement.
-    target_value         numeric(18, 3) NOT NULL CHECK (target_value > 0),
-    achieved_at          timestamptz,
-    achieved_recorded_at timestamptz,
-    days                 date[] NOT NULL,
-    rewarded             boolean NOT NULL,
-    forfeited            boolean NOT NULL,
-    settled              boolean NOT NULL,
-    awaits_end           boolean NOT NULL,
-    CONSTRAINT achieved_means_target_reached CHECK (achieved_at IS NULL OR value >= target_value),
+    target_value_thousandths bigint CHECK (target_value_thousandths > 0),
+    achieved_at              timestamptz,
+    achieved_recorded_at     timestamptz,
+    rewarded                 boolean NOT NULL,
+    forfeited                boolean NOT NULL,
+    settled                  boolean NOT NULL,
+    document                 json NOT NULL,
+    CONSTRAINT who_is_in_has_not_left CHECK (NOT enrolled OR left_at IS NULL),
+    CONSTRAINT progress_is_there_or_not CHECK (
+        num_nulls(period_number, run, value_thousandths, target_value_thousandths) IN (0, 4)),
+    CONSTRAINT no_progress_has_no_marks CHECK (
+        period_number IS NOT NULL OR NOT (rewarded OR forfeited OR settled OR achieved_at IS NOT NULL)),
+    CONSTRAINT achieved_means_target_reached CHECK (
+        achieved_at IS NULL OR value_thousandths >= target_value_thousandths),
+    CONSTRAINT achieved_and_recorded_together CHECK ((achieved_at IS NULL) = (achieved_recorded_at IS NULL)),
+    CONSTRAINT only_who_wakes_is_alike CHECK (likeness IS NULL OR wakes_at IS NOT NULL),
+    PRIMARY KEY (bucket, organisation_id, customer_id, target_group_id)
+);
+-- Where the old row's page has room, the new one goes beside it and no index hears of it.
+ALTER TABLE standing SET (fillfactor = 85);
+-- What time has to work on; everything else it never touches.
+CREATE INDEX standing_wakes ON standing (bucket, organisation_id, target_group_id, wakes_at, customer_id)
+    WHERE wakes_at IS NOT NULL;
+
+-- A period that has ended and left its standing, because a later one has progress: what it had, and what is still to be
+-- decided of it.
+CREATE TABLE ended_period (
+    bucket                   smallint NOT NULL,
+    organisation_id          bigint NOT NULL,
+    customer_id              bigint NOT NULL,
+    target_group_id          bigint NOT NULL,
+    target_id                bigint NOT NULL,
+    period_number            integer NOT NULL CHECK (period_number >= 1),
+    run                      integer NOT NULL CHECK (run >= 1),
+    value_thousandths        bigint NOT NULL CHECK (value_thousandths BETWEEN 0 AND 999999999999999),
+    target_value_thousandths bigint NOT NULL CHECK (target_value_thousandths > 0),
+    achieved_at              timestamptz,
+    achieved_recorded_at     timestamptz,
+    days                     date[] NOT NULL,
+    rewarded                 boolean NOT NULL,
+    forfeited                boolean NOT NULL,
+    settled                  boolean NOT NULL,
+    awaits_end               boolean NOT NULL,
+    CONSTRAINT achieved_means_target_reached CHECK (
+        achieved_at IS NULL OR value_thousandths >= target_value_thousandths),
     CONSTRAINT achieved_and_recorded_together CHECK ((achieved_at IS NULL) = (achieved_recorded_at IS NULL)),
     CONSTRAINT only_the_achieved_await_their_end CHECK (NOT awaits_end OR (achieved_at IS NOT NULL AND NOT settled)),
-    PRIMARY KEY (bucket, organisation_id, customer_id, target_id, period_id, run),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
+    PRIMARY KEY (bucket, organisation_id, customer_id, target_group_id, period_number, target_id, run)
 );
--- What a period end has to work on; everything else it never touches.
-CREATE INDEX progress_awaiting_end ON progress (bucket, target_id, period_id, customer_id) WHERE awaits_end;
-
--- A run of a streak: from the first enrolment, or from a re-enrolment with reset, to the next reset.
-CREATE TABLE streak (
-    bucket          smallint NOT NULL,
-    organisation_id bigint NOT NULL,
-    customer_id     bigint NOT NULL,
-    target_id       bigint NOT NULL,
-    run             integer NOT NULL CHECK (run >= 1),
-    -- NULL for the first run, which also takes what the first enrolment lets in from before it.
-    starts_at       timestamptz,
-    ends_at         timestamptz,
-    met             integer[] NOT NULL,
-    reached         bigint[] NOT NULL,
-    broken_number   integer NOT NULL CHECK (broken_number >= 0),
-    -- The number of the period whose end, as things stand, will report this run as broken.
-    watch_number    integer CHECK (watch_number > broken_number),
-    CONSTRAINT only_the_first_run_has_no_start CHECK ((run = 1) = (starts_at IS NULL)),
-    PRIMARY KEY (bucket, organisation_id, customer_id, target_id, run),
-    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
-);
-CREATE INDEX streak_watched ON streak (bucket, target_id, watch_number, customer_id) WHERE watch_number IS NOT NULL;
+-- What a standing brings with it whenever it is loaded.
+CREATE INDEX ended_period_awaiting ON ended_period (bucket, organisation_id, customer_id, target_group_id)
+    WHERE awaits_end;
 
 -- ---------------------------------------------------------------- rewards
 
@@ -317,3 +322,12 @@ CREATE TABLE reward (
     PRIMARY KEY (bucket, organisation_id, customer_id, target_id, period_id, level_id, run, reward_definition_id),
     FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer
 );
+
+-- ---------------------------------------------------------------- what hangs on what
+
+-- By names of their own, after all tables: tables are distributed before they refer to each other.
+ALTER TABLE standing ADD CONSTRAINT standing_of_a_customer
+    FOREIGN KEY (bucket, organisation_id, customer_id) REFERENCES customer (bucket, organisation_id, customer_id);
+ALTER TABLE ended_period ADD CONSTRAINT ended_period_of_a_standing
+    FOREIGN KEY (bucket, organisation_id, customer_id, target_group_id)
+    REFERENCES standing (bucket, organisation_id, customer_id, target_group_id);

@@ -12,7 +12,7 @@ SELECT pg_advisory_unlock(:key)
 
 -- fetch_clock
 -- Where an organisation's time stands, and up to where everything due was worked.
-SELECT test_clock, clock_at, settled_at, definitions_version
+SELECT test_clock, clock_at, settled_at, settled_version, definitions_version
   FROM organisation
  WHERE organisation_id = :organisation_id
 

@@ -22,23 +22,19 @@ SELECT test_clock, clock_at, settled_at, settled_version, definitions_version,
   FROM organisation
  WHERE organisation_id = :organisation_id
 
--- list_enrolment_rows
--- A range of customers' enrolments, each column of them.
-SELECT customer_id, target_id, number, method, starts_at, ends_at, first_period_number
-  FROM enrolment
+-- list_standing_rows
+-- A range of customers' standings, each column of them.
+SELECT customer_id, target_group_id, version, wakes_at, likeness, enrolled, left_at, period_number, run,
+       value_thousandths, target_value_thousandths, achieved_at, achieved_recorded_at, rewarded, forfeited, settled,
+       document::text AS document
+  FROM standing
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
--- list_progress_rows
--- A range of customers' progress, each column of it.
-SELECT customer_id, target_id, period_id, run, value, target_value, achieved_at, achieved_recorded_at, days, rewarded,
-       forfeited, settled, awaits_end
-  FROM progress
- WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
-
--- list_streak_rows
--- A range of customers' streaks, each column of them.
-SELECT customer_id, target_id, run, starts_at, ends_at, met, reached, broken_number, watch_number
-  FROM streak
+-- list_ended_period_rows
+-- A range of customers' ended periods, each column of them.
+SELECT customer_id, target_group_id, target_id, period_number, run, value_thousandths, target_value_thousandths,
+       achieved_at, achieved_recorded_at, days, rewarded, forfeited, settled, awaits_end
+  FROM ended_period
  WHERE bucket = :bucket AND organisation_id = :organisation_id AND customer_id BETWEEN :first AND :last
 
 -- list_reward_rows
@@ -87,11 +83,9 @@ SELECT c.organisation_id, c.customer_id, c.external_id, c.mobile, c.email
 WITH told AS (
     SELECT 'journal' AS table_name, organisation_id, customer_id FROM journal WHERE bucket = :bucket
      UNION ALL
-    SELECT 'enrolment', organisation_id, customer_id FROM enrolment WHERE bucket = :bucket
+    SELECT 'standing', organisation_id, customer_id FROM standing WHERE bucket = :bucket
      UNION ALL
-    SELECT 'progress', organisation_id, customer_id FROM progress WHERE bucket = :bucket
-     UNION ALL
-    SELECT 'streak', organisation_id, customer_id FROM streak WHERE bucket = :bucket
+    SELECT 'ended_period', organisation_id, customer_id FROM ended_period WHERE bucket = :bucket
      UNION ALL
     SELECT 'reward', organisation_id, customer_id FROM reward WHERE bucket = :bucket
      UNION ALL

@@ -28,99 +28,71 @@ SELECT NULL, NULL, NULL, NULL, organisation_id, test_clock, clock_at, definition
  WHERE organisation_id = ANY(:clocks_of::bigint[])
 
 -- list_standings
--- What standings that a batch touches are made of: every stretch, the periods concerned in every run, what a period end
--- still has to decide, and every run of streaks. In no order; columns that a part has not are null; a place is the
--- customer's in the three arrays.
-SELECT 'enrolment' AS part, k.place, e.target_id,
-       e.number, e.method, e.starts_at, e.ends_at, e.first_period_number,
-       NULL::bigint AS period_id, NULL::integer AS run, NULL::numeric AS value, NULL::timestamptz AS achieved_at,
-       NULL::timestamptz AS achieved_recorded_at, NULL::date[] AS days, NULL::boolean AS rewarded,
-       NULL::boolean AS forfeited, NULL::boolean AS settled,
-       NULL::integer AS streak_run, NULL::timestamptz AS run_starts_at, NULL::timestamptz AS run_ends_at,
-       NULL::integer[] AS met, NULL::bigint[] AS reached, NULL::integer AS broken_number
-  FROM unnest(:places::integer[], :target_ids::bigint[]) AS k (place, target_id)
-  JOIN enrolment AS e
-    ON e.bucket = (:buckets::smallint[])[k.place]
-   AND e.organisation_id = (:organisation_ids::bigint[])[k.place]
-   AND e.customer_id = (:customer_ids::bigint[])[k.place]
-   AND e.target_id = k.target_id
+-- The standings that a batch touches: of each its row, the ended periods that are concerned, and those that still have
+-- something to decide. In no order; columns that a part has not are null; a place is the standing's in the arrays.
+SELECT 'standing' AS part, k.place, s.version, s.wakes_at, s.likeness, s.enrolled, s.left_at,
+       s.period_number, s.run, s.value_thousandths, s.target_value_thousandths, s.achieved_at, s.achieved_recorded_at,
+       s.rewarded, s.forfeited, s.settled, s.document::text AS document,
+       NULL::bigint AS target_id, NULL::date[] AS days, NULL::boolean AS awaits_end
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_group_ids::bigint[])
+       WITH ORDINALITY AS k (bucket, organisation_id, customer_id, target_group_id, place)
+  JOIN standing AS s
+    ON s.bucket = k.bucket AND s.organisation_id = k.organisation_id AND s.customer_id = k.customer_id
+   AND s.target_group_id = k.target_group_id
  UNION ALL
-SELECT 'progress', k.place, p.target_id,
-       NULL, NULL, NULL, NULL, NULL,
-       p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled,
-       NULL, NULL, NULL, NULL, NULL, NULL
-  FROM unnest(:touched_places::integer[], :touched_target_ids::bigint[], :touched_period_ids::bigint[])
-       AS k (place, target_id, period_id)
-  JOIN progress AS p
-    ON p.bucket = (:buckets::smallint[])[k.place]
-   AND p.organisation_id = (:organisation_ids::bigint[])[k.place]
-   AND p.customer_id = (:customer_ids::bigint[])[k.place]
-   AND p.target_id = k.target_id AND p.period_id = k.period_id
+SELECT 'ended', k.place, NULL, NULL, NULL, NULL, NULL,
+       e.period_number, e.run, e.value_thousandths, e.target_value_thousandths, e.achieved_at, e.achieved_recorded_at,
+       e.rewarded, e.forfeited, e.settled, NULL,
+       e.target_id, e.days, e.awaits_end
+  FROM unnest(:ended_buckets::smallint[], :ended_organisation_ids::bigint[], :ended_customer_ids::bigint[],
+              :ended_target_group_ids::bigint[], :ended_period_numbers::integer[], :ended_places::bigint[])
+       AS k (bucket, organisation_id, customer_id, target_group_id, period_number, place)
+  JOIN ended_period AS e
+    ON e.bucket = k.bucket AND e.organisation_id = k.organisation_id AND e.customer_id = k.customer_id
+   AND e.target_group_id = k.target_group_id AND e.period_number = k.period_number
  UNION ALL
-SELECT 'progress', k.place, p.target_id,
-       NULL, NULL, NULL, NULL, NULL,
-       p.period_id, p.run, p.value, p.achieved_at, p.achieved_recorded_at, p.days, p.rewarded, p.forfeited, p.settled,
-       NULL, NULL, NULL, NULL, NULL, NULL
-  FROM unnest(:awaiting_places::integer[], :awaiting_target_ids::bigint[]) AS k (place, target_id)
-       -- OFFSET keeps the test of awaits_end out: it would lead to the index of period ends, which knows no customer.
- CROSS JOIN LATERAL (SELECT q.*
-                       FROM progress AS q
-                      WHERE q.bucket = (:buckets::smallint[])[k.place]
-                        AND q.organisation_id = (:organisation_ids::bigint[])[k.place]
-                        AND q.customer_id = (:customer_ids::bigint[])[k.place]
-                        AND q.target_id = k.target_id
-                     OFFSET 0) AS p
- WHERE p.awaits_end
- UNION ALL
-SELECT 'run', k.place, s.target_id,
-       NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       s.run, s.starts_at, s.ends_at, s.met, s.reached, s.broken_number
-  FROM unnest(:streak_places::integer[], :streak_target_ids::bigint[]) AS k (place, target_id)
-  JOIN streak AS s
-    ON s.bucket = (:buckets::smallint[])[k.place]
-   AND s.organisation_id = (:organisation_ids::bigint[])[k.place]
-   AND s.customer_id = (:customer_ids::bigint[])[k.place]
-   AND s.target_id = k.target_id
+SELECT 'ended', k.place, NULL, NULL, NULL, NULL, NULL,
+       e.period_number, e.run, e.value_thousandths, e.target_value_thousandths, e.achieved_at, e.achieved_recorded_at,
+       e.rewarded, e.forfeited, e.settled, NULL,
+       e.target_id, e.days, e.awaits_end
+  FROM unnest(:buckets::smallint[], :organisation_ids::bigint[], :customer_ids::bigint[], :target_group_ids::bigint[])
+       WITH ORDINALITY AS k (bucket, organisation_id, customer_id, target_group_id, place)
+  JOIN ended_period AS e
+    ON e.bucket = k.bucket AND e.organisation_id = k.organisation_id AND e.customer_id = k.customer_id
+   AND e.target_group_id = k.target_group_id AND e.awaits_end
 
 -- find_customer_with_standings
--- One customer, the organisation's clock and all that is remembered of every target, of one moment: a read needs no
+-- One customer, the organisation's clock and all that is remembered of every group, of one moment: a read needs no
 -- snapshot of its own for it.
 SELECT c.customer_id, c.external_id, c.mobile, c.email, c.first_name, c.last_name, c.created_at,
        o.test_clock, o.clock_at, o.definitions_version, (SELECT max(generation) FROM generation) AS generation,
-       ARRAY(SELECT e
-               FROM enrolment AS e
-              WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id
-                AND e.customer_id = c.customer_id) AS enrolments,
-       ARRAY(SELECT p
-               FROM progress AS p
-              WHERE p.bucket = c.bucket AND p.organisation_id = c.organisation_id
-                AND p.customer_id = c.customer_id) AS progress,
        ARRAY(SELECT s
-               FROM streak AS s
+               FROM standing AS s
               WHERE s.bucket = c.bucket AND s.organisation_id = c.organisation_id
-                AND s.customer_id = c.customer_id) AS runs
+                AND s.customer_id = c.customer_id) AS standings,
+       ARRAY(SELECT e
+               FROM ended_period AS e
+              WHERE e.bucket = c.bucket AND e.organisation_id = c.organisation_id
+                AND e.customer_id = c.customer_id) AS ended
   FROM customer AS c
   JOIN organisation AS o
     ON o.organisation_id = c.organisation_id
  WHERE c.bucket = :bucket AND c.organisation_id = :organisation_id AND c.customer_id = :customer_id
 
 -- list_customers_to_tell_of_end
--- Of one bucket, whoever was in a period at its end and was not told so yet, a page after one.
-SELECT DISTINCT e.customer_id
-  FROM enrolment AS e
- WHERE e.bucket = :bucket
-   AND e.organisation_id = :organisation_id
-   AND e.customer_id > :after
-   AND e.target_id = :target_id
-   AND e.method <> 'opt_out'
-   AND e.first_period_number <= :number
-   AND e.starts_at < :ended_at
-   AND (e.ends_at IS NULL OR e.ends_at >= :ended_at)
+-- Of one bucket, customers who may have been in a group's period at its end and were not notified of it yet, a page
+-- after one. The standing says who was.
+SELECT s.customer_id
+  FROM standing AS s
+ WHERE s.bucket = :bucket
+   AND s.organisation_id = :organisation_id
+   AND s.customer_id > :after
+   AND s.target_group_id = :target_group_id
+   AND (s.enrolled OR s.left_at >= :ended_at)
    AND NOT EXISTS (SELECT 1
                      FROM notification AS n
-                    WHERE n.bucket = e.bucket AND n.organisation_id = e.organisation_id
-                      AND n.customer_id = e.customer_id AND n.target_id = e.target_id
+                    WHERE n.bucket = s.bucket AND n.organisation_id = s.organisation_id
+                      AND n.customer_id = s.customer_id AND n.target_id = :target_id
                       AND n.period_id = :period_id AND n.name = 'targetPeriodCompleted')
- ORDER BY e.customer_id
+ ORDER BY s.customer_id
  LIMIT :limit
