@@ -34,7 +34,7 @@ def _changes(rows: Sequence[tuple[CounterKey, Counts]], bucket: int) -> dict[str
         "period_numbers": array([key.period_number for key, _ in rows]),
         "days": array([key.day for key, _ in rows]),
         "total_buckets": array([bucket_of_group(key.organisation_id, key.target_group_id) for key, _ in rows]),
-        "counts": array([array(counts) for _, counts in rows]),
+        "counts": array([_moved(counts) for _, counts in rows]),
     }
 
 
@@ -46,6 +46,7 @@ async def add_changes(connection: Connection) -> int:
     assert connection.is_in_transaction(), "outside a transaction changes could be removed and not added"
     if not await QUERIES["try_lock_totals"].value(connection, key=LOCK_KEY):
         return 0
+    await QUERIES["plan_sums_by_hash"].run(connection)
     taken = await QUERIES["take_counter_changes"].rows(connection, buckets=EVERY_BUCKET)
     if not taken:
         return 0
@@ -57,7 +58,7 @@ async def add_changes(connection: Connection) -> int:
         "days": [row["day"] for row in taken],
     }
     totals = {row["place"] - 1: row["counts"] for row in await QUERIES["list_totals"].rows(connection, **keys)}
-    sums = [_sum(row["counts"], totals.get(place, ())) for place, row in enumerate(taken)]
+    sums = [_sum(_whole(row["counts"]), totals.get(place, ())) for place, row in enumerate(taken)]
     await QUERIES["save_totals"].run(connection, **keys, counts=[array(counts) for counts in sums])
     return sum(row["change_count"] for row in taken if row["day"] is None)
 
@@ -108,14 +109,29 @@ async def list_all(connection: Connection, organisation_id: int) -> dict[Counter
     """
     sums: dict[CounterKey, Sequence[int]] = {}
     rows = await QUERIES["list_counters"].rows(connection, organisation_id=organisation_id, buckets=EVERY_BUCKET)
-    for total_bucket, target_group_id, period_number, day, counts, waits in rows:
+    for total_bucket, target_group_id, period_number, day, first_place, counts, waits in rows:
         if total_bucket != bucket_of_group(organisation_id, target_group_id):
             continue
         for shown in {day, None} if waits else {day}:
             key = CounterKey(organisation_id, target_group_id, period_number, shown)
-            sums[key] = _sum(counts, sums.get(key, ()))
+            sums[key] = _sum(_whole(counts, first_place=first_place), sums.get(key, ()))
     return {key: Counts(counts) for key, counts in sums.items()}
 
 
 def _sum(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
     return list(map(add, one, other or (0,) * SLOT_COUNT))
+
+
+def _whole(counts: Sequence[int | None], *, first_place: int = 1) -> Sequence[int]:
+    """All places of a row of which some are there, the first of them being 1."""
+    return (
+        [0] * (first_place - 1)
+        + [number or 0 for number in counts]
+        + [0] * (SLOT_COUNT - first_place + 1 - len(counts))
+    )
+
+
+def _moved(counts: Counts) -> str:
+    """The same without zeros at both ends: of forty numbers an activity mostly moves two that stand together."""
+    moved = [place for place, number in enumerate(counts, 1) if number]
+    return f"[{moved[0]}:{moved[-1]}]=" + array(counts[moved[0] - 1 : moved[-1]])

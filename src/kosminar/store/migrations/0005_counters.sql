@@ -22,12 +22,14 @@ CREATE TABLE counter_change (
     counts          bigint[] NOT NULL,
     PRIMARY KEY (bucket, organisation_id, change_id)
 );
--- Rows live for a second: what is left of them is to be cleared away before thousands are read in vain.
+-- Rows live for a second: what is left of them is to be cleared away before thousands are read in vain. Without statistics
+-- PostgreSQL takes them for few, and an overview that finds many of them sorts them on disk.
 ALTER TABLE counter_change SET (
     autovacuum_vacuum_threshold = 2000,
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_insert_threshold = -1,
-    autovacuum_analyze_threshold = 1000000
+    autovacuum_analyze_threshold = 2000,
+    autovacuum_analyze_scale_factor = 0
 );
 
 -- One row for each group, period and day, and one without a day for all days. The bucket is the group's.
