@@ -58,10 +58,10 @@ audit-packages: .venv/.development ## Look the pinned packages up among the know
 overload: .venv/.kosminar ## Measure ten times the sustainable load, and look for what was lost
 	.venv/bin/python -m benchmarks.overload
 
-bench: .venv/.kosminar ## Measure everything against its yardstick and bring docs/performance.md up to date; half an hour
+bench: .venv/.kosminar ## Measure everything against its yardstick and bring docs/performance.md up to date; forty minutes
 	.venv/bin/python -m benchmarks
 
-bench-quick: .venv/.kosminar ## The same with smaller sizes, in four minutes; ONLY=writes is one part. The page is left alone
+bench-quick: .venv/.kosminar ## The same with smaller sizes, in four to five minutes; ONLY=writes is one part. The page is left alone
 	.venv/bin/python -m benchmarks --quick $(if $(ONLY),--only $(ONLY))
 
 compare: .venv/.kosminar ## Compare the CPU time of the work tree with that of BASE=<commit>; PART=calls, AT_MOST=5, HEAD=, PAIRS=, QUICK=1, JSON=1

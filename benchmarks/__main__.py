@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks import activities, growth, memory, period_ends, reads, report, writes
+from benchmarks import activities, breadth, counters, growth, memory, period_ends, reads, report, writes
 from benchmarks.pairs import Comparison, Figure
 from benchmarks.seed import Population
 from benchmarks.stage import Stage, open_stage
@@ -77,6 +77,8 @@ def _large(stage: Stage, quick: bool) -> Found:  # noqa: FBT001 -- As all parts 
 PARTS: dict[str, Callable[[Stage, bool], Found]] = {
     "writes": lambda stage, quick: writes.run(stage, quick=quick),
     "activities": lambda stage, quick: activities.run(stage, quick=quick),
+    "breadth": lambda stage, quick: breadth.run(stage, quick=quick),
+    "counters": lambda stage, quick: counters.run(stage, quick=quick),
     "period ends, reads and growth": _large,
     "memory": lambda stage, quick: memory.run(stage, quick=quick),
 }

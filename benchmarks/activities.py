@@ -8,6 +8,7 @@ of streaks, rewards.
 """
 
 import random
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,10 @@ from operator import itemgetter
 
 import asyncpg
 import httpx2
-from benchmarks.pairs import Comparison, Measured, alternate
+from benchmarks import footprint, kept, processes
+from benchmarks.counted import Counting
+from benchmarks.cpu import Cpu
+from benchmarks.pairs import Comparison, Figure, Measured, alternate
 from benchmarks.programmes import programme
 from benchmarks.seed import ACHIEVER, MEMBER, multiply
 from benchmarks.stage import CLOCK, PATIENCE_SECONDS, Served, Stage, ask
@@ -27,13 +31,18 @@ from benchmarks.traffic import Load, send
 from benchmarks.yardsticks import tables
 
 CUSTOMER_COUNT = 100_000
-TARGET_COUNTS = (1, 5, 10)
+# At which everything is measured; at the others batches only.
+FIVE = 5
+TARGET_COUNTS = (1, FIVE, 10)
 BATCH_SIZE = 500
 # Of a hundred thousand; writes.py recounts all of its customers.
 AUDITED_COUNT = 4
 ASKING_SECONDS = 0.05
-# Of requests with one activity each, and of requests with 500: enough to keep every lane at work.
-SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 32, 4
+# Of requests with 500 activities: enough to keep every lane at work.
+BATCH_CONNECTIONS = 4
+# Of requests with one, with the least ratio that is wanted and a better one.
+SINGLE_CONNECTIONS = {32: (0.14, 0.2), 128: (0.18, 0.25)}
+BATCHED = (0.5, 0.6)
 OCCURRED_AT = datetime(2031, 1, 15, 11, 30, tzinfo=UTC)
 INSERT_ACTIVITIES, UPSERT_PROGRESS = tables.statement("insert_activities"), tables.statement("upsert_progress")
 
@@ -55,8 +64,12 @@ def prepare(stage: Stage, template: str, organisation_id: int, authorization: st
         models = [{"customerId": number} for number in (MEMBER, ACHIEVER)]
         tell("/v1/customers", {"customers": models})
         first = {"id": "first", "type": "transaction", "occurredAt": CLOCK, "attributes": {"amount": 1}}
-        tell("/v1/activities", {"activities": [{**first, **model} for model in models]})
-    multiply(stage, template, organisation_id, CUSTOMER_COUNT)
+        counting, moved = Counting(stage, template, organisation_id), []
+        for model in models:
+            tell("/v1/activities", {"activities": [{**first, **model}]})
+            moved.append(counting.moved())
+    member, achiever = moved
+    multiply(stage, template, organisation_id, CUSTOMER_COUNT, member=member, achiever=achiever)
     return Cast(organisation_id, authorization)
 
 
@@ -67,7 +80,6 @@ class Ours:
     stage: Stage
     cast: Cast
     database: str
-    _starting_seconds: float | None = None
 
     def post(self, server: Served, *, size: int, connections: int, seconds: float, run: str) -> Measured:
         before = self._activities()
@@ -76,25 +88,35 @@ class Ours:
         customers.write_text("\n".join(map(str, drawn)), encoding="ascii")
         load = Load("batch", customers, "", self.cast.authorization, size=size)
         began = time.perf_counter()
-        report = send(server.url, load, connections=connections, seconds=seconds)
-        _wait_for_the_last(server)
+        with self.stage.watched(server) as cpu:
+            report = send(server.url, load, connections=connections, seconds=seconds)
+            _wait_for_the_last(server)
         took = time.perf_counter() - began
         acknowledged, written = report.requests * size, self._activities() - before
         if not acknowledged <= written <= acknowledged + connections * size:
             raise RuntimeError(f"{acknowledged} activities were acknowledged and {written} are there")
-        return replace(report.measured, rate=written / took)
+        return replace(
+            report.measured,
+            rate=written / took,
+            server_us=cpu.server_us(written),
+            database_us=cpu.database_us(written),
+        )
 
     def import_file(self, *, line_count: int, run: str) -> Measured:
-        """The command's own time, without starting it: an import of no lines is taken off."""
-        if self._starting_seconds is None:
-            self._starting_seconds = self._imported(0, run)
+        """The command's own time, without starting it: an import of no lines, just before, is taken off."""
+        starting_seconds, starting = self._imported(0, run)
         before = self._activities()
-        seconds = self._imported(line_count, run) - self._starting_seconds
+        seconds, cpu = self._imported(line_count, run)
         if self._activities() - before != line_count:
             raise RuntimeError("the import left other activities than its lines")
-        return Measured(line_count / seconds)
+        own = cpu - starting
+        return Measured(
+            line_count / (seconds - starting_seconds),
+            server_us=own.server_us(line_count),
+            database_us=own.database_us(line_count),
+        )
 
-    def _imported(self, line_count: int, run: str) -> float:
+    def _imported(self, line_count: int, run: str) -> tuple[float, Cpu]:
         path = self.stage.directory / "activities.csv"
         with path.open("w", encoding="ascii") as file:
             file.write("id,customerId,occurredAt,attributes.amount,attributes.billNumber\n")
@@ -104,13 +126,20 @@ class Ours:
                 file.write(
                     f"{run}-{number},{customer_id},2031-01-15T11:30:00Z,{dice.randint(0, 499) / 100:.2f},B{number}\n"
                 )
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _of_ended_children()
         command = ("import", "activities", "--file", path, "--organisation", self.cast.organisation_id)
-        self.stage.kosminar(*command, database=self.database)
-        return time.perf_counter() - began
+        with self.stage.watched() as cpu:
+            self.stage.kosminar(*command, database=self.database)
+        cpu.server_seconds = _of_ended_children() - before
+        return time.perf_counter() - began, cpu
 
     def _activities(self) -> int:
-        return self.stage.counts(self.database, ("journal",))["journal"]
+        return self.stage.value(self.database, kept.ACTIVITIES)
+
+
+def _of_ended_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _wait_for_the_last(server: Served) -> None:
@@ -135,15 +164,16 @@ class Yardstick:
             before = await connection.fetchval("SELECT count(*) FROM activity")
             places = await connection.fetch("SELECT bucket, customer_id FROM place ORDER BY number")
             began, sent = time.perf_counter(), 0
-            for number in count():
-                if time.perf_counter() - began >= seconds:
-                    break
-                await self._batch(connection, dice, places, f"{run}-{number}")
-                sent += BATCH_SIZE
-            took = time.perf_counter() - began
+            with self.stage.watched() as cpu:
+                for number in count():
+                    if time.perf_counter() - began >= seconds:
+                        break
+                    await self._batch(connection, dice, places, f"{run}-{number}")
+                    sent += BATCH_SIZE
+                took = time.perf_counter() - began
             if await connection.fetchval("SELECT count(*) FROM activity") - before != sent:
                 raise RuntimeError("the yardstick left other activities than it sent")
-            return Measured(sent / took)
+            return Measured(sent / took, database_us=cpu.database_us(sent))
 
         return self.stage.with_connection(self.database, work)
 
@@ -171,12 +201,12 @@ class Yardstick:
 SEQUENCES = count(2)
 
 
-def run(stage: Stage, *, quick: bool) -> list[Comparison]:
-    """Every way in against the same yardstick at five targets, for which the aim is; the others in batches only."""
+def run(stage: Stage, *, quick: bool) -> list[Comparison | Figure]:
+    """Every way in against the same yardstick at five targets; the other numbers of targets in batches only."""
     organisation_id = stage.create_organisation()
     authorization = stage.sign_up(organisation_id)
-    compared = []
-    for target_count in TARGET_COUNTS if not quick else (5,):
+    compared: list[Comparison | Figure] = []
+    for target_count in TARGET_COUNTS if not quick else (FIVE,):
         with stage.cloned("template_targets") as template:
             cast = prepare(stage, template, organisation_id, authorization, target_count)
             bare_tables = tables.filled(
@@ -188,19 +218,21 @@ def run(stage: Stage, *, quick: bool) -> list[Comparison]:
                 audited = range(1, CUSTOMER_COUNT, CUSTOMER_COUNT // AUDITED_COUNT)
                 if not stage.audited_some(left, organisation_id, audited):
                     raise RuntimeError(f"the audit found differences in {left}")
+            if target_count == FIVE:
+                compared.append(processes.run(stage, template, authorization, CUSTOMER_COUNT, quick=quick))
+                compared += footprint.run(stage, template, authorization, CUSTOMER_COUNT, quick=quick)
     return compared
 
 
 def _compare(ours: Ours, bare: Yardstick, target_count: int, *, quick: bool) -> list[Comparison]:
     pairs, seconds, bare_seconds = (2, 2, 1) if quick else (5, 3, 2)
-    line_count = 2_000 if quick else 5_000
+    line_count = 2_000 if quick else 10_000
     compared = []
 
-    def compare(title: str, measure: Callable[[int], Measured]) -> None:
+    def compare(title: str, measure: Callable[[int], Measured], bounds: tuple[float, float] = BATCHED) -> None:
+        aim, goal = bounds
         comparison = Comparison(
-            f"{title}, {target_count} target{'s' * (target_count > 1)}",
-            "activities/s",
-            aim=0.5 if target_count == 5 else None,
+            f"{title}, {target_count} target{'s' * (target_count > 1)}", "activities/s", aim=aim, goal=goal
         )
         slug = title.replace(" ", "-")
         comparison.ours, comparison.yardstick = alternate(
@@ -212,9 +244,11 @@ def _compare(ours: Ours, bare: Yardstick, target_count: int, *, quick: bool) -> 
     with ours.stage.served(ours.database) as server:
         batches = partial(ours.post, server, size=BATCH_SIZE, connections=BATCH_CONNECTIONS, seconds=seconds)
         compare("batches of 500", lambda number: batches(run=f"batch{number}"))
-        if target_count != 5:
+        if target_count != FIVE:
             return compared
-        singly = partial(ours.post, server, size=1, connections=SINGLE_CONNECTIONS, seconds=seconds)
-        compare("one by one", lambda number: singly(run=f"single{number}"))
+        for connections, bounds in SINGLE_CONNECTIONS.items():
+            singly = partial(ours.post, server, size=1, connections=connections, seconds=seconds)
+            title = f"one by one, {connections} connections"
+            compare(title, lambda number, post=singly: post(run=f"{post.keywords['connections']}-{number}"), bounds)
     compare("CSV import", lambda number: ours.import_file(line_count=line_count, run=f"csv{number}"))
     return compared

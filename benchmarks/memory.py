@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import kept
 from benchmarks.pairs import Figure
 from benchmarks.seed import PROGRAMME
 from benchmarks.stage import CLOCK, KOSMINAR, PATIENCE_SECONDS, Stage, ask, open_stage
@@ -133,7 +134,7 @@ def _import(stage: Stage, line_count: int) -> Figure:
         for count in (line_count // 10, line_count):
             with stage.cloned("importing", template=template) as database:
                 peaks.append(_imported(stage, database, organisation_id, count))
-                found = stage.counts(database, ("journal",))["journal"]
+                found = stage.value(database, kept.ACTIVITIES)
                 if found != count:
                     raise RuntimeError(f"{found} of {count} lines were imported")
     tenth, whole = peaks

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import uvloop
+from benchmarks import kept
 from benchmarks.programmes import POINTS, visits
 from benchmarks.stage import CLOCK, KOSMINAR
 
@@ -222,7 +223,7 @@ async def _measure(port: int, crowd: str, polite: str, *, client_count: int, sec
 
 async def _stored(database_url: str) -> set[str]:
     connection = await asyncpg.connect(database_url)
-    rows = await connection.fetch("SELECT activity_id FROM journal WHERE kind = 'activity'")
+    rows = await connection.fetch(kept.ACTIVITY_IDS)
     await connection.close()
     assert len(rows) == len({row["activity_id"] for row in rows}), "an activity is there twice"
     return {row["activity_id"] for row in rows}

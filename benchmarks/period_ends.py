@@ -25,9 +25,11 @@ from dataclasses import dataclass, field, replace
 
 import asyncpg
 import httpx2
+from benchmarks import kept
+from benchmarks.cpu import Cpu
 from benchmarks.pairs import Comparison, Figure, Measured
 from benchmarks.seed import MEMBER, Population, populated
-from benchmarks.stage import Served, Stage, open_stage
+from benchmarks.stage import Served, Stage, ask, open_stage
 from benchmarks.traffic import Load, Report, send, sending
 from benchmarks.yardsticks import tables
 
@@ -58,6 +60,7 @@ class Ended:
     """What one period end took."""
 
     seconds: float
+    cpu: Cpu
     memory: Memory = field(default_factory=Memory)
     before: Report | None = None
     beside: Report | None = None
@@ -85,6 +88,7 @@ def run(
             comparison, memories = _pairs(population, pairs=2 if quick else PAIRS)
             found += [
                 comparison,
+                _subscribed(population),
                 _resumed(population),
                 *_with_others(population, rounds=QUICK_ROUNDS_WITH_OTHERS if quick else ROUNDS_WITH_OTHERS),
             ]
@@ -97,7 +101,7 @@ def run(
 
 
 def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memory]]:
-    comparison = Comparison(_title(population), "rewards/s", aim=0.5)
+    comparison = Comparison(_title(population), "rewards/s", aim=0.5, goal=0.6)
     memories = []
     count = population.customer_count
     with tables.filled(population.stage, f"achievers_{count}", "fill_achievers", customer_count=count) as achievers:
@@ -105,7 +109,7 @@ def _pairs(population: Population, *, pairs: int) -> tuple[Comparison, list[Memo
             with _clones(population, achievers) as (ours, yardstick):
                 order = {ours: _ours, yardstick: _bare} if number % 2 == 0 else {yardstick: _bare, ours: _ours}
                 ended = {side: work(population, side) for side, work in order.items()}
-                _note(comparison, population, ours, yardstick, ended[ours].seconds, ended[yardstick].seconds)
+                _note(comparison, population, ours, yardstick, ended[ours], ended[yardstick])
                 memories.append(ended[ours].memory)
     return comparison, memories
 
@@ -123,6 +127,25 @@ def _with_others(population: Population, *, rounds: int) -> list[Comparison | Fi
         p99.yardstick.append(ended.before.measured)
         seconds.append(ended.seconds)
     return [p99, Figure("The same period end with others beside it", statistics.median(seconds), "s")]
+
+
+def _subscribed(population: Population) -> Figure:
+    """The same once, with an endpoint that wants every notification; deliveries are held back, and written all the same."""
+    stage, organisation = population.stage, ("--organisation", population.organisation_id)
+    with stage.cloned("subscribed", template=population.database) as database:
+        stage.kosminar(
+            *("access-group", "create", *organisation, "--name", "webhooks", "--grant", "organisation=write"),
+            database=database,
+        )
+        authorization = stage.sign_up(population.organisation_id, database, access_group="webhooks")
+        with stage.served(database) as server:
+            made = ask(server.url, authorization, "/v1/webhook-endpoints", {"url": "https://webhooks.example/"})
+            endpoint = f"/v1/webhook-endpoints/{made['endpointId']}"
+            ask(server.url, authorization, endpoint, {"state": "paused"}, method="PATCH")
+        ended = _ours(population, database)
+    each = f"{ended.cpu.server_us(population.customer_count):.0f} us server"
+    each += f" and {ended.cpu.database_us(population.customer_count):.0f} us database of a customer"
+    return Figure("The same with a subscriber to every notification", ended.seconds, "s", note=each)
 
 
 def _memory(population: Population, memory: Memory, peak_of_smaller: float) -> Figure:
@@ -149,14 +172,14 @@ def _resumed(population: Population) -> Figure:
             given = population.achiever_count
             while given < population.achiever_count * 3 // 2 and not call.done():
                 time.sleep(POLL_SECONDS)
-                given = stage.counts(database, ("reward",))["reward"]
+                given = stage.value(database, kept.REWARDS)
             os.kill(server.process_id, signal.SIGKILL)
             with contextlib.suppress(httpx2.HTTPError):
                 call.result()
-        given = stage.counts(database, ("reward",))["reward"] - population.achiever_count
+        given = stage.value(database, kept.REWARDS) - population.achiever_count
         with stage.served(database) as server:
             _advance(population, server)
-        found = stage.counts(database, ("reward",))["reward"]
+        found = stage.value(database, kept.REWARDS)
         if found != target:
             raise RuntimeError(f"{database}: {found} rewards where there should be {target}")
         if not population.audited(database):
@@ -184,12 +207,13 @@ def _ours(population: Population, database: str, *, others: bool = False) -> End
                 later = replace(beside, first=population.achiever_count // 2)
                 under_way = stack.enter_context(sending(server.url, later, connections=CONNECTIONS_BESIDE))
             memory = stack.enter_context(_watched(server))
+            cpu = stack.enter_context(stage.watched(server))
             began = time.perf_counter()
             _advance(population, server)
             seconds = time.perf_counter() - began
     if not population.audited(database):
         raise RuntimeError(f"{database}: the audit finds something wrong after the period's end")
-    return Ended(seconds, memory, before, None if under_way is None else under_way.report)
+    return Ended(seconds, cpu, memory, before, None if under_way is None else under_way.report)
 
 
 @contextmanager
@@ -224,14 +248,15 @@ def _advance(population: Population, server: Served) -> None:
 
 
 def _bare(population: Population, database: str) -> Ended:
-    async def insert(connection: asyncpg.Connection) -> float:
+    async def insert(connection: asyncpg.Connection) -> Ended:
         await connection.execute("CHECKPOINT")
         due_at = await connection.fetchval("SELECT due_at FROM period WHERE period_id = $1", tables.PERIOD_ID)
         began = time.perf_counter()
-        await connection.execute(tables.statement("insert_rewards"), due_at, tables.ORGANISATION_ID)
-        return time.perf_counter() - began
+        with population.stage.watched() as cpu:
+            await connection.execute(tables.statement("insert_rewards"), due_at, tables.ORGANISATION_ID)
+        return Ended(time.perf_counter() - began, cpu)
 
-    return Ended(population.stage.with_connection(database, insert))
+    return population.stage.with_connection(database, insert)
 
 
 @contextmanager
@@ -245,15 +270,22 @@ def _clones(population: Population, achievers: str) -> Iterator[tuple[str, str]]
 
 
 def _note(
-    comparison: Comparison, population: Population, ours: str, yardstick: str, our_seconds: float, their_seconds: float
+    comparison: Comparison, population: Population, ours: str, yardstick: str, our_end: Ended, their_end: Ended
 ) -> None:
     """Both sides gave as many rewards as there are achievers, beside those of before; then their rates count."""
     for side in (ours, yardstick):
-        given = population.stage.counts(side, ("reward",))["reward"]
+        given = population.stage.value(side, kept.REWARDS)
         if given != 2 * population.achiever_count:
             raise RuntimeError(f"{side} has {given} rewards for {population.achiever_count} achievers")
-    comparison.ours.append(Measured(population.achiever_count / our_seconds))
-    comparison.yardstick.append(Measured(population.achiever_count / their_seconds))
+    count = population.achiever_count
+    comparison.ours.append(
+        Measured(
+            count / our_end.seconds,
+            server_us=our_end.cpu.server_us(count),
+            database_us=our_end.cpu.database_us(count),
+        )
+    )
+    comparison.yardstick.append(Measured(count / their_end.seconds, database_us=their_end.cpu.database_us(count)))
 
 
 def _title(population: Population) -> str:

@@ -21,7 +21,6 @@ ROUNDS = 3
 SECONDS = 3.0
 QUICK_SECONDS = 1.0
 WARM_UP_SECONDS = 1.0
-P99_MS = 10.0
 # Between an answer and the next request of those who pause: some hundreds of requests a second of 32.
 PAUSE_MS = 80
 # Kind of request, title, and whether only achievers have something to show.
@@ -30,6 +29,12 @@ READS = (
     ("rewards", "A customer's rewards", ACHIEVER),
     ("facts", "A customer's facts", None),
 )
+# Of callers who never pause, in milliseconds: the most that p99 may be, and what would be better.
+P99_MS = {
+    "A customer's target groups": (45.0, 30.0),
+    "A customer's rewards": (30.0, 20.0),
+    "A customer's facts": (30.0, 20.0),
+}
 
 
 def run(stage: Stage, *, quick: bool, population: Population | None = None, size: int | None = None) -> list[Figure]:
@@ -86,7 +91,8 @@ def _figure(population: Population, title: str, reports: list[Report]) -> Figure
         f"{title}, p99 of {population.customer_count:,}",
         statistics.median(p99),
         "ms",
-        aim=P99_MS,
+        aim=P99_MS[title][0],
+        goal=P99_MS[title][1],
         note=f"{min(p99):.1f} to {max(p99):.1f} in {len(p99)} rounds; p50 {p50:.1f} ms; {rate:,.0f} requests/s",
     )
 

@@ -51,8 +51,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _compared(row: dict[str, Any]) -> str:
     ours, yardstick = (median(one[row["of"]] for one in row[side]) for side in ("ours", "yardstick"))
     spread = f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
+    cpu = f"<br>CPU of one: {row['cpu']}" if row.get("cpu") else ""
     return (
-        f"| {row['title']} | {_number(ours)} | {_number(yardstick)} | {row['unit']} | {spread} | {_aim(row)} | "
+        f"| {row['title']}{cpu} | {_number(ours)} | {_number(yardstick)} | {row['unit']} | {spread} | {_aim(row)} | "
         f"{_verdict(row)} |"
     )
 
@@ -67,10 +68,15 @@ def _number(value: float) -> str:
 
 
 def _aim(row: dict[str, Any]) -> str:
-    return "" if row["aim"] is None else f"{'at most' if row['at_most'] else 'at least'} {row['aim']:g}"
+    if row["aim"] is None:
+        return ""
+    goal = "" if row.get("goal") is None else f"; {row['goal']:g} is better"
+    return f"{'at most' if row['at_most'] else 'at least'} {row['aim']:g}{goal}"
 
 
 def _verdict(row: dict[str, Any]) -> str:
+    if row.get("goal_met"):
+        return "met, and the better one"
     return {None: "", True: "met", False: "**missed**"}[row["met"]]
 
 

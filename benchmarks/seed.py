@@ -2,7 +2,7 @@
 
 Two models come through the API: a member, enrolled by a call, and an achiever, who reached the target by one activity.
 Whatever the Writer kept of them, in whatever table, depends on the customer by id and bucket alone, so everybody else's
-rows are theirs with another id and bucket. Rows go in by bucket and id, as keys are ordered, and indexes are built from
+rows are theirs with another id and bucket; counters are moved as often as there are customers of each kind. Rows go in by bucket and id, as keys are ordered, and indexes are built from
 them at the end. `kosminar audit` of one of each kind must find nothing wrong.
 
     .venv/bin/python -m benchmarks.seed [--quick]      (seeds, audits, and says how long each took)
@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from benchmarks import kept
+from benchmarks.counted import Added, Counting, Moved
 from benchmarks.pairs import Figure
 from benchmarks.programmes import POINTS, visits
 from benchmarks.stage import CLOCK, Stage, ask, open_stage
 
 from kosminar.core.bucket import bucket_of_customer
+from kosminar.store import counters, saving
 
 MEMBER, ACHIEVER = 1, 3
 PROGRAMME = visits(1, {**POINTS, "value": 10}, {**POINTS, "allocation": "PERIOD_END"})
@@ -85,15 +88,15 @@ def populated(stage: Stage, name: str, customer_count: int, *, other_programmes:
     The other programmes listen to events that never come.
     """
     with stage.cloned(name, template="template0"):
-        population = _begin(stage, name, customer_count, other_programmes)
-        multiply(stage, name, population.organisation_id, customer_count)
+        population, member, achiever = _begin(stage, name, customer_count, other_programmes)
+        multiply(stage, name, population.organisation_id, customer_count, member=member, achiever=achiever)
         if not population.audited(sample=True):
             raise RuntimeError(f"{name}: the audit finds something wrong with what was seeded")
         yield population
 
 
-def _begin(stage: Stage, name: str, customer_count: int, other_programmes: int) -> Population:
-    """Organisation, programmes and the two models, through the API."""
+def _begin(stage: Stage, name: str, customer_count: int, other_programmes: int) -> tuple[Population, Moved, Moved]:
+    """Organisation, programmes and the two models, through the API; and what each of the models moved."""
     organisation_id = stage.create_organisation(name)
     authorization = stage.sign_up(organisation_id, name)
     with stage.served(name) as server:
@@ -104,9 +107,12 @@ def _begin(stage: Stage, name: str, customer_count: int, other_programmes: int) 
         tell("/v1/customers", {"customers": [{"customerId": MEMBER}, {"customerId": ACHIEVER}]})
         path = f"/v3/targetGroups/{made['id']}/targets/{made['targets'][0]['id']}"
         tell(f"{path}/enroll", [{"customerId": MEMBER}])
+        counting = Counting(stage, name, organisation_id)
+        member = counting.moved()
         activity = {"id": "first", "customerId": ACHIEVER, "type": "transaction", "occurredAt": CLOCK}
         tell("/v1/activities", {"activities": [activity]})
-    return Population(
+        achiever = counting.moved()
+    population = Population(
         stage=stage,
         database=name,
         customer_count=customer_count,
@@ -117,6 +123,7 @@ def _begin(stage: Stage, name: str, customer_count: int, other_programmes: int) 
         period_id=made["periods"][0]["id"],
         period_end="2031-02-01T00:00:00Z",
     )
+    return population, member, achiever
 
 
 def _listening_to(event_name: str) -> dict[str, Any]:
@@ -128,19 +135,25 @@ def _listening_to(event_name: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- the others
 
 
-def multiply(stage: Stage, database: str, organisation_id: int, customer_count: int) -> None:
+def multiply(
+    stage: Stage, database: str, organisation_id: int, customer_count: int, *, member: Moved, achiever: Moved
+) -> None:
     """As many customers, of whom the two models are there: every third of them like the achiever."""
-    asyncio.run(_multiply(stage.url(database), organisation_id, customer_count))
+    achiever_count = customer_count // KINDS
+    # The models are counted already.
+    added = Added({achiever: achiever_count - 1, member: customer_count - achiever_count - 1})
+    asyncio.run(_multiply(stage.url(database), organisation_id, customer_count, added))
 
 
-async def _multiply(url: str, organisation_id: int, customer_count: int) -> None:
+async def _multiply(url: str, organisation_id: int, customer_count: int, added: Added) -> None:
     async with asyncpg.create_pool(url, min_size=PROCESS_COUNT, max_size=PROCESS_COUNT, setup=_prepare) as pool:
         await _make_places(pool, organisation_id, customer_count)
-        tables = await pool.fetch(CUSTOMER_TABLES)
+        tables = await pool.fetch(CUSTOMER_TABLES, kept.LARGEST_TABLES)
         queue = [table["name"] for table in tables]
         await asyncio.gather(*(_work_off(pool, queue, organisation_id) for _ in range(PROCESS_COUNT)))
         async with pool.acquire() as connection:
-            await connection.execute("DROP TABLE place")
+            await connection.execute("DROP TABLE copy")
+            await saving.save(connection, [counters.changes_part(added, bucket=0)], joined=False)
             await connection.execute("CHECKPOINT")
 
 
@@ -165,11 +178,11 @@ async def _make_places(pool: asyncpg.Pool, organisation_id: int, customer_count:
                 chunk.start,
             )
     await pool.execute(
-        f"CREATE UNLOGGED TABLE place AS SELECT bucket, customer_id, CASE WHEN customer_id % {KINDS} = 0 "
+        f"CREATE UNLOGGED TABLE copy AS SELECT bucket, customer_id, CASE WHEN customer_id % {KINDS} = 0 "
         f"THEN {ACHIEVER} ELSE {MEMBER} END AS model FROM drawn WHERE customer_id NOT IN ({MEMBER}, {ACHIEVER}) "
         "ORDER BY bucket, customer_id"
     )
-    await pool.execute("DROP TABLE drawn; ANALYZE place")
+    await pool.execute("DROP TABLE drawn; ANALYZE copy")
 
 
 @dataclass(frozen=True)
@@ -186,10 +199,10 @@ class _Buckets:
 CUSTOMER_TABLES = """
 SELECT table_name AS name
   FROM information_schema.columns
- WHERE table_schema = 'public' AND column_name IN ('bucket', 'customer_id') AND table_name <> 'place'
+ WHERE table_schema = 'public' AND column_name IN ('bucket', 'organisation_id', 'customer_id')
  GROUP BY table_name
-HAVING count(*) = 2
- ORDER BY array_position(ARRAY['journal', 'enrolment', 'customer'], table_name::text)
+HAVING count(*) = 3
+ ORDER BY array_position($1::text[], table_name::text)
 """
 
 
@@ -220,7 +233,7 @@ async def _copy(connection: asyncpg.Connection, table: str, organisation_id: int
         await connection.execute(f"UPDATE pg_index SET indisready = false WHERE indrelid = '{table}'::regclass")
         await connection.execute(
             f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "
-            "FROM place AS p JOIN model AS m ON m.customer_id = p.model"
+            "FROM copy AS p JOIN model AS m ON m.customer_id = p.model"
         )
         await connection.execute(f"REINDEX TABLE {table}")
         # Else the server would do it while something is measured.
@@ -235,12 +248,12 @@ def run(stage: Stage, *, quick: bool) -> list[Figure]:
     found = []
     for customer_count in (100_000,) if quick else (1_000_000, 10_000_000):
         with stage.cloned("seeded", template="template0"):
-            population = _begin(stage, "seeded", customer_count, 0)
+            population, member, achiever = _begin(stage, "seeded", customer_count, 0)
             began = time.perf_counter()
-            multiply(stage, "seeded", population.organisation_id, customer_count)
+            multiply(stage, "seeded", population.organisation_id, customer_count, member=member, achiever=achiever)
             seconds = time.perf_counter() - began
             clean = population.audited()
-            rows = stage.counts("seeded", ("customer", "journal", "enrolment", "progress", "reward"))
+            rows = stage.counts("seeded", kept.LARGEST_TABLES)
             found.append(Figure(f"Seeding {customer_count:,} customers", seconds, "s", note=f"clean: {clean}; {rows}"))
     return found
 

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 import httpx2
+from benchmarks.cpu import Cpu, watched
 
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import find_binaries, server_user, temporary_data_directory
@@ -84,6 +85,18 @@ class Stage:
         environment = self.environment(database)
         return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
 
+    @property
+    def postmaster_id(self) -> int:
+        """The process of which all of PostgreSQL's are children."""
+        (pid_file,) = self.directory.glob("*/postmaster.pid")
+        return int(pid_file.read_text(encoding="utf-8").partition("\n")[0])
+
+    @contextmanager
+    def watched(self, *servers: Served) -> Iterator[Cpu]:
+        """What these servers and PostgreSQL compute while the context lasts."""
+        with watched(self.postmaster_id, [server.process_id for server in servers]) as cpu:
+            yield cpu
+
     def environment(self, database: str, **settings: object) -> dict[str, str]:
         here = {name: value for name, value in os.environ.items() if not name.startswith("KOSMINAR_")}
         named = {f"KOSMINAR_{name.upper()}": str(value) for name, value in settings.items()}
@@ -104,9 +117,10 @@ class Stage:
         create = ("organisation", "create", "--name", "Acme", "--zone", "UTC", "--test-clock", CLOCK)
         return int(self.kosminar(*create, database=database)["organisationId"])
 
-    def sign_up(self, organisation_id: int, database: str = TEMPLATE) -> str:
+    def sign_up(self, organisation_id: int, database: str = TEMPLATE, *, access_group: str = "default") -> str:
         """The Authorization header of a new client."""
-        made = self.kosminar("client", "create", "--organisation", organisation_id, database=database)
+        create = ("client", "create", "--organisation", organisation_id, "--access-group", access_group)
+        made = self.kosminar(*create, database=database)
         credentials = f"{made['username']}:{made['password']}"
         return "Basic " + base64.b64encode(credentials.encode()).decode()
 
@@ -134,6 +148,9 @@ class Stage:
             return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
 
         return self.with_connection(database, count)
+
+    def value(self, database: str, query: str) -> int:
+        return int(self.with_connection(database, lambda connection: connection.fetchval(query)))
 
     @contextmanager
     def cloned(self, name: str, template: str = TEMPLATE) -> Iterator[str]:
@@ -196,9 +213,10 @@ def open_stage() -> Iterator[Stage]:
         shutil.rmtree(directory)
 
 
-def ask(url: str, authorization: str, path: str, body: Any) -> Any:
+def ask(url: str, authorization: str, path: str, body: Any, *, method: str = "POST") -> Any:
     """One call that must succeed."""
-    answer = httpx2.post(url + path, json=body, headers={"Authorization": authorization}, timeout=PATIENCE_SECONDS)
+    headers = {"Authorization": authorization}
+    answer = httpx2.request(method, url + path, json=body, headers=headers, timeout=PATIENCE_SECONDS)
     if answer.status_code not in (200, 201):
         raise RuntimeError(f"{path} answered {answer.status_code}: {answer.text}")
     return answer.json()
