@@ -39,7 +39,7 @@ from kosminar.engine import auditor, clients, csv_lines, doctor, importer
 from kosminar.engine.clients import SetUpRefused
 from kosminar.engine.house import House
 from kosminar.engine.importer import LineResult, LineStatus
-from kosminar.engine.writer import NotSaved
+from kosminar.engine.retry import NotSaved
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError, printable

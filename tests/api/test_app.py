@@ -23,7 +23,7 @@ from kosminar.core.access import Level, Resource
 from kosminar.core.errors import Code, Complaint
 from kosminar.engine.clients import create_client, create_organisation
 from kosminar.engine.house import House
-from kosminar.engine.writer import NotSaved
+from kosminar.engine.retry import NotSaved
 
 pytestmark = pytest.mark.asyncio
 

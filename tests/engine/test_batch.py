@@ -20,7 +20,7 @@ from kosminar.core.errors import Code
 from kosminar.engine.auditor import audit
 from kosminar.engine.change import ActivityOutcome, Status
 from kosminar.engine.house import House
-from kosminar.engine.writer import NotSaved
+from kosminar.engine.retry import NotSaved
 from kosminar.store import programmes, webhook_endpoints
 
 pytestmark = pytest.mark.asyncio

@@ -24,7 +24,8 @@ from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.decide import UnEnrol
 from kosminar.core.errors import Code
 from kosminar.engine.change import ActivityOutcome, EnrolmentChange, EnrolmentOutcome, Request, Status
-from kosminar.engine.writer import BATCH_SIZE_MAX, NotSaved, Writer
+from kosminar.engine.retry import NotSaved
+from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
 
 pytestmark = pytest.mark.asyncio
 

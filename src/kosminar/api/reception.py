@@ -22,7 +22,7 @@ from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
-from kosminar.engine.writer import NotSaved
+from kosminar.engine.retry import NotSaved
 from kosminar.store import organisations
 from kosminar.store.connections import is_away
 

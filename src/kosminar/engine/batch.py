@@ -39,6 +39,7 @@ from kosminar.engine.change import (
     Status,
 )
 from kosminar.engine.posting import post
+from kosminar.engine.retry import Interrupted
 from kosminar.store import counters, idempotency, journal, notifications, rewards, saving, standings
 from kosminar.store.facts import RecordedFact, recorded
 from kosminar.store.idempotency import IdempotencyKey
@@ -52,7 +53,7 @@ from kosminar.store.turns import each_in_turns
 Wall = Callable[[], datetime]
 
 
-class ResultKept(Exception):
+class ResultKept(Interrupted):
     """The same request was worked meanwhile, for a customer whom nobody could lock yet: what it came to counts."""
 
 

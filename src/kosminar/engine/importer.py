@@ -109,7 +109,7 @@ async def import_customers(
         now = await registration.instant(house.pool, organisation_id, wall=house.wall())
         read = [_customer(line) for line in chunk]
         faultless = [new for new in read if isinstance(new, NewCustomer)]
-        outcomes = iter(await registration.register(house.pool, organisation_id, faultless, now))
+        outcomes = iter(await registration.register(house.pool, organisation_id, faultless, now, meters=house.meters))
         return [
             _customer_result(line, next(outcomes)) if isinstance(one, NewCustomer) else _refused(line, one)
             for line, one in zip(chunk, read, strict=True)

@@ -68,7 +68,7 @@ class Meters:
         )
         self.batch_retries: Final = Counter(
             "kosminar_writer_batch_retries",
-            "Batches tried again after a deadlock, a serialization failure or a lock not granted.",
+            "Batches tried again because another transaction was faster, registrations of customers too.",
             registry=self.registry,
         )
         self.batch_halvings: Final = Counter(

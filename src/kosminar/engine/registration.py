@@ -15,6 +15,8 @@ import asyncpg
 from kosminar.core import customer
 from kosminar.core.clock import clock_now
 from kosminar.core.customer import Identifier, IdentifierType, NewCustomer, Registration, Status
+from kosminar.engine.meters import Meters
+from kosminar.engine.retry import Overtaken, in_attempts
 from kosminar.store import clocks
 from kosminar.store import customers as customers_store
 from kosminar.store.queries import Connection
@@ -22,45 +24,40 @@ from kosminar.store.queries import Connection
 BATCH_COUNT_MAX: Final = 1_000
 """Of one request. A thousand new customers take a quarter of a second, and whoever registers the same ones waits."""
 
-INTERRUPTION_COUNT_MAX: Final = 10
-"""Key order leaves one PostgreSQL no deadlock; a distributed one inserts shard by shard and may find some."""
-
 GENERATED_ID_COUNT_MAX: Final = 10_000
 """Of one draw. A brand that moved in with a million ids in the generated range is passed in a hundred draws."""
-
-
-class _Overtaken(Exception):
-    """Somebody else took an id or an identifier between our look and our insert."""
 
 
 T = TypeVar("T")
 
 
 async def register(
-    pool: asyncpg.Pool, organisation_id: int, customers: Sequence[NewCustomer], now: datetime
+    pool: asyncpg.Pool,
+    organisation_id: int,
+    customers: Sequence[NewCustomer],
+    now: datetime,
+    *,
+    meters: Meters | None = None,
 ) -> list[Registration]:
     """Registers customers and answers one by one, in order; see core.customer.register for what is decided.
 
-    Safe to repeat: what was created then exists.
+    Safe to repeat: what was created then exists. Raises NotSaved.
     """
-    return await in_one_transaction(pool, lambda connection: register_in(connection, organisation_id, customers, now))
+    return await in_one_transaction(
+        pool, lambda connection: register_in(connection, organisation_id, customers, now), meters=meters
+    )
 
 
-async def in_one_transaction(pool: asyncpg.Pool, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Work that registers customers, begun anew whenever somebody else was faster."""
-    interruption_count = 0
-    async with pool.acquire() as connection:
-        # Ends: what overtakes us takes one of our ids or identifiers for ever, or passes one generated id.
-        while True:
-            try:
-                async with connection.transaction():
-                    return await work(connection)
-            except _Overtaken:
-                continue
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                interruption_count += 1
-                if interruption_count == INTERRUPTION_COUNT_MAX:
-                    raise
+async def in_one_transaction(
+    pool: asyncpg.Pool, work: Callable[[Connection], Awaitable[T]], *, meters: Meters | None = None
+) -> T:
+    """Work that registers customers, done again when another registration was faster. Raises NotSaved."""
+
+    async def in_transaction(connection: Connection) -> T:
+        async with connection.transaction():
+            return await work(connection)
+
+    return await in_attempts(pool, in_transaction, retried_event="registration_retried", meters=meters or Meters())
 
 
 async def instant(pool: asyncpg.Pool, organisation_id: int, *, wall: datetime) -> datetime:
@@ -104,7 +101,9 @@ async def register_in(
         if result.status is Status.CREATED and result.customer_id is not None
     }
     if created and not await customers_store.insert(connection, organisation_id, created, now=now):
-        raise _Overtaken
+        # Another registration took an id or an identifier between our look and our insert, and keeps it; or it passed
+        # one generated id.
+        raise Overtaken
     return results
 
 

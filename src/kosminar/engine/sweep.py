@@ -26,7 +26,7 @@ from kosminar.engine.catalogue import Catalogue, Catalogues
 from kosminar.engine.change import KOSMINAR
 from kosminar.engine.meters import Meters
 from kosminar.engine.posting import post
-from kosminar.engine.writer import ATTEMPT_COUNT_MAX, INTERRUPTED, UNREACHABLE, NotSaved
+from kosminar.engine.retry import INTERRUPTED, UNREACHABLE, in_attempts
 from kosminar.store import counters, facts, notifications, period_ends, saving, standings
 from kosminar.store.distribution import ONE_GROUP, Groups
 from kosminar.store.notifications import Posted
@@ -110,11 +110,11 @@ class Sweeper:
     async def _awake(self, wake_up: WakeUp, bucket: int) -> AsyncIterator[CustomerKey]:
         after = _FIRST
         while True:
-            try:
-                async with self._pool.acquire() as connection:
-                    found = await period_ends.list_awake_page(connection, wake_up, bucket, after=after, limit=PAGE_SIZE)
-            except UNREACHABLE as error:
-                raise NotSaved("the database could not be reached") from error
+
+            async def look(connection: Connection, after: tuple[datetime, int] = after) -> list[tuple[datetime, int]]:
+                return await period_ends.list_awake_page(connection, wake_up, bucket, after=after, limit=PAGE_SIZE)
+
+            found = await in_attempts(self._pool, look, retried_event="sweep_retried", meters=self._meters)
             for _, customer_id in found:
                 yield CustomerKey(bucket, wake_up.organisation_id, customer_id)
             if len(found) < PAGE_SIZE:
@@ -123,20 +123,14 @@ class Sweeper:
 
     async def _settle(self, wake_up: WakeUp, customers: Sequence[CustomerKey]) -> Page:
         """Who cannot be settled with the others is left, never lost."""
-        for attempt in range(1, ATTEMPT_COUNT_MAX + 1):
-            try:
-                async with self._pool.acquire() as connection:
-                    settled = await self._settle_once(connection, wake_up, customers)
-            except INTERRUPTED as error:
-                LOG.info("sweep_retried", attempt=attempt, error=type(error).__name__)
-                self._meters.batch_retries.inc()
-            except UNREACHABLE as error:
-                raise NotSaved("the database could not be reached") from error
-            else:
-                self._meters.period_ends.labels(way="together").inc(len(settled))
-                self._posted()
-                return Page(len(settled), [one for one in customers if one not in settled])
-        raise NotSaved("the database kept reporting deadlocks")
+
+        async def work(connection: Connection) -> frozenset[CustomerKey]:
+            return await self._settle_once(connection, wake_up, customers)
+
+        settled = await in_attempts(self._pool, work, retried_event="sweep_retried", meters=self._meters)
+        self._meters.period_ends.labels(way="together").inc(len(settled))
+        self._posted()
+        return Page(len(settled), [one for one in customers if one not in settled])
 
     async def _settle_once(
         self, connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey]

@@ -36,38 +36,16 @@ from kosminar.engine.change import (
     Status,
 )
 from kosminar.engine.meters import Meters
+from kosminar.engine.retry import NotSaved, in_attempts
 from kosminar.store.distribution import ONE_GROUP, Groups
+from kosminar.store.queries import Connection
 
 # Beyond 100 to 500 a larger batch brings no speed, only longer waits for those in it.
 BATCH_SIZE_MAX: Final = 500
-# A deadlock or a serialization failure is somebody else's win; ten in a row is a fault.
-ATTEMPT_COUNT_MAX: Final = 10
-
-# InternalClientError is what asyncpg makes of a connection that dies while it is idle.
-UNREACHABLE: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-# Somebody else was faster; the batch is to be worked anew.
-INTERRUPTED: Final = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-    batch.ResultKept,
-)
-# What one request can do to a batch; everything else that the database says concerns all of them alike.
-CAUSED_BY_A_REQUEST: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 # More than this wait only when the database has stopped; then it is better to say so than to fill the memory.
 QUEUE_LENGTH_MAX: Final = 50_000
 
 LOG = structlog.get_logger()
-
-
-class NotSaved(Exception):
-    """The database could not be reached or refused; it is unknown only if the connection broke during commit."""
 
 
 class Writer:
@@ -166,27 +144,17 @@ class Writer:
             return [*await self.work(requests[:middle]), *await self.work(requests[middle:])]
 
     async def _attempt(self, requests: Sequence[Request]) -> list[Outcome]:
-        for attempt in range(1, ATTEMPT_COUNT_MAX + 1):
-            try:
-                async with self._pool.acquire() as connection:
-                    return await batch.work(
-                        connection,
-                        requests,
-                        wall=self._wall,
-                        catalogues=self._catalogues,
-                        posted=self._posted,
-                        joined=self.groups.joined,
-                    )
-            except INTERRUPTED as error:
-                LOG.info("batch_retried", attempt=attempt, error=type(error).__name__)
-                self.meters.batch_retries.inc()
-            except UNREACHABLE as error:
-                raise NotSaved("the database could not be reached") from error
-            except CAUSED_BY_A_REQUEST:
-                raise
-            except asyncpg.PostgresError as error:
-                raise NotSaved("the database could not take the change") from error
-        raise NotSaved("the database kept reporting deadlocks")
+        async def work(connection: Connection) -> list[Outcome]:
+            return await batch.work(
+                connection,
+                requests,
+                wall=self._wall,
+                catalogues=self._catalogues,
+                posted=self._posted,
+                joined=self.groups.joined,
+            )
+
+        return await in_attempts(self._pool, work, retried_event="batch_retried", meters=self.meters)
 
 
 def _nobody() -> None:

@@ -66,7 +66,7 @@ async def post_customer(house: House, call: Call) -> Answer:
         (result,) = await registration.register_in(connection, call.organisation_id, [new], now)
         return await keep(connection, call, _answer(result))
 
-    return await registration.in_one_transaction(house.pool, work)
+    return await registration.in_one_transaction(house.pool, work, meters=house.meters)
 
 
 def _answer(result: Registration) -> Answer:

@@ -37,7 +37,7 @@ async def post_customers(house: House, call: Call) -> Answer:
         results = [one if isinstance(one, Registration) else next(decided) for one in read]
         return await keep(connection, call, native({"results": [_shown(result) for result in results]}))
 
-    return await registration.in_one_transaction(house.pool, work)
+    return await registration.in_one_transaction(house.pool, work, meters=house.meters)
 
 
 def _batch(value: Json) -> list[Json]:
