@@ -18,6 +18,7 @@ from typing import Final
 
 import asyncpg
 
+from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.closer import Closer
 from kosminar.engine.counter_adder import CounterAdder
 from kosminar.engine.courier import Courier
@@ -119,29 +120,27 @@ async def open_house(
         for name, watched in pools.items():
             meters.watch_pool(name, watched)
         groups = await _bring_up_to_date(pool, now=wall())
-        async with Writer(lane_pool, wall=wall, lane_count=settings.lanes, groups=groups, meters=meters) as writer:
+        async with Writer(
+            lane_pool, wall=wall, lane_count=settings.lanes, groups=groups, meters=meters, catalogues=Catalogues()
+        ) as writer:
             courier = _courier(courier_pool, writer, sender, wall=wall)
             writer.when_posted(courier.nudge)
             yield House(
                 settings=settings,
                 pool=pool,
                 writer=writer,
-                closer=Closer(
+                closer=_closer(
                     closer_pool,
+                    sweep_pool,
                     writer,
-                    Sweeper(
-                        sweep_pool,
-                        wall=wall,
-                        lane_count=settings.lanes,
-                        groups=groups,
-                        meters=meters,
-                        posted=courier.nudge,
-                    ),
                     wall=wall,
+                    lane_count=settings.lanes,
+                    posted=courier.nudge,
                 ),
                 courier=courier,
                 housekeeper=Housekeeper(pool, wall=wall),
                 counter_adder=CounterAdder(pool),
+                catalogues=writer.catalogues,
                 zones=Zones(pool),
                 wall=wall,
                 meters=meters,
@@ -153,6 +152,27 @@ async def _bring_up_to_date(pool: asyncpg.Pool, *, now: datetime) -> Groups:
     async with pool.acquire() as connection:
         await migrate(connection, now=now)
         return await load_groups(connection)
+
+
+def _closer(
+    pool: asyncpg.Pool,
+    sweep_pool: asyncpg.Pool,
+    writer: Writer,
+    *,
+    wall: Callable[[], datetime],
+    lane_count: int,
+    posted: Callable[[], None],
+) -> Closer:
+    sweeper = Sweeper(
+        sweep_pool,
+        wall=wall,
+        lane_count=lane_count,
+        meters=writer.meters,
+        catalogues=writer.catalogues,
+        groups=writer.groups,
+        posted=posted,
+    )
+    return Closer(pool, writer, sweeper, wall=wall, catalogues=writer.catalogues)
 
 
 def _courier(pool: asyncpg.Pool, writer: Writer, sender: Sender, *, wall: Callable[[], datetime]) -> Courier:

@@ -76,7 +76,13 @@ async def second(database_url: str, wall: Wall) -> AsyncIterator[Closer]:
         asyncpg.create_pool(database_url, min_size=1, max_size=2) as lane_pool,
         Writer(lane_pool, wall=wall, lane_count=2) as writer,
     ):
-        yield Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=2, meters=writer.meters), wall=wall)
+        yield Closer(
+            pool,
+            writer,
+            Sweeper(pool, wall=wall, lane_count=2, meters=writer.meters, catalogues=writer.catalogues),
+            wall=wall,
+            catalogues=writer.catalogues,
+        )
 
 
 # ---------------------------------------------------------------- in time and late

@@ -82,7 +82,13 @@ async def courier(pool: asyncpg.Pool, writer: Writer, wall: Callable[[], datetim
 
 @asynccontextmanager
 async def closer(pool: asyncpg.Pool, writer: Writer, wall: Callable[[], datetime]) -> AsyncIterator[Closer]:
-    yield Closer(pool, writer, Sweeper(pool, wall=wall, lane_count=1, meters=writer.meters), wall=wall)
+    yield Closer(
+        pool,
+        writer,
+        Sweeper(pool, wall=wall, lane_count=1, meters=writer.meters, catalogues=writer.catalogues),
+        wall=wall,
+        catalogues=writer.catalogues,
+    )
 
 
 @asynccontextmanager

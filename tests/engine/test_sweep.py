@@ -99,7 +99,7 @@ def wake_up_of(brand: Brand, at: datetime) -> WakeUp:
 
 
 async def sweep_all(house: House, wake_up: WakeUp, buckets: Sequence[int] = (7,)) -> list[sweep.Page]:
-    sweeper = Sweeper(house.pool, wall=house.wall, lane_count=1, meters=house.meters)
+    sweeper = Sweeper(house.pool, wall=house.wall, lane_count=1, meters=house.meters, catalogues=house.catalogues)
     return [page async for page in sweeper.sweep(wake_up, buckets)]
 
 
@@ -403,7 +403,7 @@ async def test_a_page_is_of_several_buckets_and_of_no_more_than_it_may_hold(hous
 
 async def test_no_slice_has_buckets_of_two_groups_of_the_database() -> None:
     groups = Groups(tuple(bucket % 3 for bucket in range(BUCKET_COUNT)), joined=False)
-    slices = Sweeper(None, wall=None, lane_count=1, groups=groups, meters=None).slices()
+    slices = Sweeper(None, wall=None, lane_count=1, groups=groups, meters=None, catalogues=None).slices()
 
     assert all(len({groups.group_of(bucket) for bucket in each}) == 1 for each in slices)
     assert sorted(bucket for each in slices for bucket in each) == list(range(BUCKET_COUNT))

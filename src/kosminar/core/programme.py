@@ -170,8 +170,12 @@ class Programme:
         if version < self.created_version:
             return None
         if self.deactivated_version is not None and version < self.deactivated_version:
-            return replace(self, deactivated_at=None, deactivated_version=None)
+            return self._while_active
         return self
+
+    @cached_property
+    def _while_active(self) -> "Programme":
+        return replace(self, deactivated_at=None, deactivated_version=None)
 
     @property
     def version(self) -> int:

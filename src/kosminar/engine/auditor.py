@@ -20,21 +20,22 @@ from kosminar.core.bucket import BUCKET_COUNT, bucket_of_customer, bucket_of_ide
 from kosminar.core.counter import Counters
 from kosminar.core.customer import Identifier, IdentifierType
 from kosminar.engine import audit_definitions
+from kosminar.engine.catalogue import Catalogues, Definitions
 from kosminar.engine.difference import Difference
-from kosminar.engine.recount import Definitions, Stored, count, differences
+from kosminar.engine.recount import Stored, count, differences
 from kosminar.engine.recount_counters import counter_differences
 from kosminar.store import clocks, counters, customers, journal, programmes, recount
 from kosminar.store.queries import Connection
 from kosminar.store.recount import Bounds, CustomerRow, IdentifierRow, OrganisationState, Stray
-from kosminar.store.standings import CustomerRange, Edition
+from kosminar.store.standings import CustomerRange
 
 # Customers in one page, and the changes that they may have together unless it is one customer alone. A change is a few
 # rows; so much is read in a tenth of a second and fits into a few megabytes.
 PAGE_SIZE: Final = 200
 CHANGE_COUNT_MAX: Final = 2_000
 IDENTIFIER_PAGE_SIZE: Final = 1_000
-# Organisations whose programmes are kept between pages; each bucket goes through them in the same order.
-ORGANISATION_COUNT_MAX: Final = 64
+# Of the definitions that are kept between pages; each bucket goes through organisations in the same order.
+PART_COUNT_MAX: Final = 25_000
 
 
 # An identifier's key within its bucket: organisation id, type, value.
@@ -89,7 +90,8 @@ async def audit(
     if scope.customer_id is None and scope.since is None:
         for difference in await _audit_definitions(pool, scope):
             yield difference
-    known = _Known()
+    # A cache of its own, and not the process's: what is recounted is what is stored now, damaged or not.
+    known = Catalogues(part_count_max=PART_COUNT_MAX)
     for bucket in scope.buckets():
         async for difference in _audit_bucket(pool, bucket, scope, known, progressed):
             yield difference
@@ -121,7 +123,7 @@ class _Range:
     owners: dict[Identifier, int]
 
 
-async def _audit_counters(pool: asyncpg.Pool, scope: Scope, known: "_Known") -> AsyncIterator[Difference]:
+async def _audit_counters(pool: asyncpg.Pool, scope: Scope, known: Catalogues) -> AsyncIterator[Difference]:
     """Organisation by organisation, against a recount of all its customers, in one snapshot: counts move all the time."""
     async with pool.acquire() as connection:
         organisation_ids = await clocks.list_all(connection)
@@ -137,7 +139,7 @@ async def _audit_counters(pool: asyncpg.Pool, scope: Scope, known: "_Known") -> 
             yield difference
 
 
-async def _recount_counters(pool: asyncpg.Pool, organisation_id: int, known: "_Known") -> list[Difference]:
+async def _recount_counters(pool: asyncpg.Pool, organisation_id: int, known: Catalogues) -> list[Difference]:
     recounted = Counters()
     async with _snapshot(pool) as connection:
         found = await counters.list_all(connection, organisation_id)
@@ -149,7 +151,7 @@ async def _recount_counters(pool: asyncpg.Pool, organisation_id: int, known: "_K
     return list(counter_differences(recounted, found))
 
 
-async def _pages_of(connection: Connection, bucket: int, scope: Scope, known: "_Known") -> AsyncIterator[_Range]:
+async def _pages_of(connection: Connection, bucket: int, scope: Scope, known: Catalogues) -> AsyncIterator[_Range]:
     bounds = scope.bounds()
     while page := await recount.list_page(connection, bucket, bounds, limit=PAGE_SIZE):
         passed = list(_few(page, scope))
@@ -157,25 +159,6 @@ async def _pages_of(connection: Connection, bucket: int, scope: Scope, known: "_
         if isinstance(read, _Range):
             yield read
         bounds = bounds._replace(after=(passed[-1].organisation_id, passed[-1].customer_id))
-
-
-class _Known:
-    """Programmes of the organisations seen last, by edition; read again when definitions changed."""
-
-    def __init__(self) -> None:
-        self._definitions: dict[int, Definitions] = {}
-
-    async def get(self, connection: Connection, organisation_id: int, edition: Edition) -> Definitions:
-        known = self._definitions.pop(organisation_id, None)
-        if known is None or known.edition != edition:
-            known = Definitions(
-                edition, await programmes.fetch_all(connection, organisation_id, version=edition.version)
-            )
-        # The one asked for last is the last to go.
-        self._definitions[organisation_id] = known
-        if len(self._definitions) > ORGANISATION_COUNT_MAX:
-            del self._definitions[next(iter(self._definitions))]
-        return known
 
 
 @asynccontextmanager
@@ -186,7 +169,7 @@ async def _snapshot(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
 
 
 async def _audit_bucket(
-    pool: asyncpg.Pool, bucket: int, scope: Scope, known: _Known, progressed: Callable[[int], None]
+    pool: asyncpg.Pool, bucket: int, scope: Scope, known: Catalogues, progressed: Callable[[int], None]
 ) -> AsyncIterator[Difference]:
     bounds = scope.bounds()
     after: Name | None = scope.names()
@@ -241,7 +224,7 @@ async def _audit_definitions(pool: asyncpg.Pool, scope: Scope) -> list[Differenc
 
 
 async def _read_whole(
-    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: _Known
+    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: Catalogues
 ) -> _Range | list[Difference]:
     """Where definitions are damaged nothing can be recounted, and each customer is reported."""
     try:
@@ -251,7 +234,7 @@ async def _read_whole(
 
 
 async def _read(
-    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: _Known
+    connection: Connection, bucket: int, of_one: Sequence[CustomerRow], known: Catalogues
 ) -> _Range | list[Difference]:
     organisation_id = of_one[0].organisation_id
     within = CustomerRange(bucket, organisation_id, of_one[0].customer_id, of_one[-1].customer_id)
@@ -280,7 +263,7 @@ async def _read(
         if (identifier := _identifier(type_, written)) is not None
     ]
     return _Range(
-        definitions=await known.get(connection, organisation_id, state.edition),
+        definitions=await known.definitions(connection, organisation_id, state.edition),
         state=state,
         bucket=bucket,
         stored=list(stored.values()),

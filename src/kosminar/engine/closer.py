@@ -23,6 +23,7 @@ from kosminar.core.event import EventName
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme, Target
 from kosminar.engine.batch import Wall
+from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.change import Request, Settlement, SettlementOutcome
 from kosminar.engine.sweep import Sweeper
 from kosminar.engine.trouble import Trouble
@@ -63,12 +64,15 @@ class Closer:
     The pool is the closer's own: its connections may wait long for somebody else's period ends.
     """
 
-    def __init__(self, pool: asyncpg.Pool, writer: Writer, sweeper: Sweeper, *, wall: Wall) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, writer: Writer, sweeper: Sweeper, *, wall: Wall, catalogues: Catalogues
+    ) -> None:
         self._pool = pool
         self._writer = writer
         self._sweeper = sweeper
         self._meters = writer.meters
         self._wall = wall
+        self._catalogues = catalogues
         self._trouble = Trouble("closer_waits_for_database", "closer_goes_on")
         # In this process, callers queue here rather than each holding a connection that waits in the database.
         self._queues: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -195,7 +199,9 @@ class Closer:
         """
         await clocks.move(connection, organisation_id, at)
         state = await clocks.fetch(connection, organisation_id)
-        found = await programmes.fetch_all(connection, organisation_id, version=state.definitions_version)
+        edition = await programmes.fetch_edition(connection, organisation_id)
+        definitions = await self._catalogues.definitions(connection, organisation_id, edition)
+        found = tuple(definitions.by_group.values())
         failed_count = 0
         for programme in found:
             # Under another version each standing may wake at another instant: all who wait are looked at once.
@@ -205,7 +211,7 @@ class Closer:
         async for requests in self._completed(connection, organisation_id, found, after, at):
             failed_count += await self._submit(requests)
         if mark and not failed_count:
-            await clocks.mark_settled(connection, organisation_id, at, version=state.definitions_version)
+            await clocks.mark_settled(connection, organisation_id, at, version=edition.version)
         return failed_count
 
     async def _submit(self, requests: Sequence[Request]) -> int:

@@ -38,13 +38,13 @@ class House:
     courier: Courier
     housekeeper: Housekeeper
     counter_adder: CounterAdder
+    # The one cache of definitions, which Writer, sweep and closer have too.
+    catalogues: Catalogues
     zones: Zones
     wall: Callable[[], datetime]
     meters: Meters = field(default_factory=Meters)
     drain: Drain = field(default_factory=Drain)
     readiness: Readiness = field(default_factory=Readiness)
-    # What reads see of definitions; the writer and the sweeper have their own.
-    catalogues: Catalogues = field(default_factory=Catalogues)
     endpoint_tests: Tests = field(default_factory=Tests)
     endpoint_steps: Steps = field(default_factory=Steps)
     sign_ins: SignIns = field(default_factory=SignIns)

@@ -22,8 +22,8 @@ from kosminar.core.decide import Enrol, UnEnrol, settle
 from kosminar.core.event import EventName
 from kosminar.core.fact import Fact
 from kosminar.core.ledger import Report
-from kosminar.core.programme import Programme
 from kosminar.core.reward import may_report
+from kosminar.engine.catalogue import Definitions
 from kosminar.engine.difference import Difference, Telling
 from kosminar.engine.recount_notifications import of_notifications, reward_of_notification
 from kosminar.engine.recount_standings import Recounted, of_standings
@@ -38,7 +38,6 @@ from kosminar.store.recount import (
     StandingRows,
 )
 from kosminar.store.rewards import points_and_text
-from kosminar.store.standings import Edition
 
 LABELS: Final = {
     journal.ACTIVITY: "activity",
@@ -59,33 +58,6 @@ class Stored:
     standings: dict[int, StandingRows] = field(default_factory=dict)
     rewards: dict[Place, RewardRow] = field(default_factory=dict)
     notifications: list[NotificationRow] = field(default_factory=list)
-
-
-class Definitions:
-    """An organisation's programmes in their newest version and, for the replay, as a command met them."""
-
-    def __init__(self, edition: Edition, programmes: Sequence[Programme]) -> None:
-        self.edition = edition
-        self.version = edition.version
-        self.groups = sorted(programmes, key=lambda programme: programme.targets[0].target_id)
-        # In their newest version.
-        self.by_group = {programme.target_group_id: programme for programme in self.groups}
-        self.by_target = {target.target_id: programme for programme in self.groups for target in programme.targets}
-        self._heard: dict[tuple[str, int], tuple[Programme, ...]] = {}
-
-    def of_target(self, target_id: int, version: int) -> Programme | None:
-        programme = self.by_target.get(target_id)
-        return None if programme is None else programme.as_of(version)
-
-    def hearing(self, activity_type: str, version: int) -> tuple[Programme, ...]:
-        """Those that listen to it, in the order in which a batch judges them."""
-        key = (activity_type, min(version, self.version))
-        heard = self._heard.get(key)
-        if heard is None:
-            listening = (programme for programme in self.groups if programme.hearing(activity_type))
-            heard = tuple(p for programme in listening if (p := programme.as_of(version)) is not None)
-            self._heard[key] = heard
-        return heard
 
 
 def differences(definitions: Definitions, state: OrganisationState, stored: Stored) -> list[Difference]:
@@ -341,7 +313,7 @@ def _differing(
 
 def _of_period_ends(telling: Telling, replay: _Replay, state: OrganisationState) -> Iterator[Difference]:
     """Everything due up to the instant that is noted as settled must have been worked, by the definitions of then."""
-    for newest in replay.definitions.groups:
+    for newest in replay.definitions.by_group.values():
         programme = newest.as_of(state.settled_version)
         overdue = [] if programme is None else settle(programme, replay.account.standing(newest), state.settled_at)[1]
         by_target = groupby(overdue, key=lambda fact: fact.target_id)

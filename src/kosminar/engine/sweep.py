@@ -69,6 +69,7 @@ class Sweeper:
         wall: Wall,
         lane_count: int,
         meters: Meters,
+        catalogues: Catalogues,
         groups: Groups = ONE_GROUP,
         posted: Callable[[], None] = lambda: None,
     ) -> None:
@@ -77,7 +78,7 @@ class Sweeper:
         self._pool = pool
         self._wall = wall
         self._groups = groups
-        self._catalogues = Catalogues()
+        self._catalogues = catalogues
         self._meters = meters
         self._posted = posted
 

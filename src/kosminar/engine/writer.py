@@ -63,6 +63,7 @@ class Writer:
         lane_count: int,
         groups: Groups = ONE_GROUP,
         meters: Meters | None = None,
+        catalogues: Catalogues | None = None,
     ) -> None:
         assert lane_count >= 1
         self.groups = groups
@@ -72,7 +73,7 @@ class Writer:
         self.meters = meters or Meters()
         self._pool = pool
         self._wall = wall
-        self._catalogues = Catalogues()
+        self.catalogues = catalogues or Catalogues()
         self._posted: Callable[[], None] = _nobody
         self._asked_at = -math.inf
         self._lanes = [_Lane(self, index) for index in range(lane_count)]
@@ -149,7 +150,7 @@ class Writer:
                 connection,
                 requests,
                 wall=self._wall,
-                catalogues=self._catalogues,
+                catalogues=self.catalogues,
                 posted=self._posted,
                 joined=self.groups.joined,
             )
