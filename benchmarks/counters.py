@@ -35,7 +35,7 @@ from kosminar.core.programme import EnrolmentMethod, Programme, Target, Tracking
 from kosminar.core.reward import Allocation, RewardDefinition, RewardKind
 from kosminar.core.window.fixed import FixedWindow
 from kosminar.engine.counter_adder import CounterAdder
-from kosminar.engine.overview import overview
+from kosminar.engine.use_cases.overview import overview
 from kosminar.store import saving
 from kosminar.store.counters import changes_part
 

@@ -28,18 +28,20 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kosminar import demo as demonstration
-from kosminar.api import openapi, tokens
+from kosminar.api import openapi
 from kosminar.api.app import OPERATIONS
 from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
 from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import encode
 from kosminar.core.written import instant
 from kosminar.core.zone import zone_named
-from kosminar.engine import auditor, clients, csv_lines, doctor, importer
-from kosminar.engine.clients import SetUpRefused
+from kosminar.engine import auditor, csv_lines, doctor
 from kosminar.engine.house import House
-from kosminar.engine.importer import LineResult, LineStatus
 from kosminar.engine.retry import NotSaved
+from kosminar.engine.use_cases import clients, tokens
+from kosminar.engine.use_cases import imports as importer
+from kosminar.engine.use_cases.clients import SetUpRefused
+from kosminar.engine.use_cases.imports import LineResult, LineStatus
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings, SettingsError, printable

@@ -21,10 +21,11 @@ import httpx2
 from kosminar.core.activity import TRANSACTION, Activity
 from kosminar.core.customer import NewCustomer
 from kosminar.core.zone import local_midnight
-from kosminar.engine import clients, registration
 from kosminar.engine.change import Request
-from kosminar.engine.clients import Credentials
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import clients
+from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases.clients import Credentials
 from kosminar.logs import configure_logs
 from kosminar.serve import PortTaken, bind, serve_forever
 from kosminar.settings import Settings

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
-from kosminar.engine.clients import create_client, create_organisation
 from kosminar.engine.house import House
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 from kosminar.store import clients
 
 # What changed nothing leaves the number and the hash of every table's rows as they were.

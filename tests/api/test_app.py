@@ -21,9 +21,9 @@ from kosminar.api.authentication import CHALLENGE
 from kosminar.api.operation import Operation, Refused, path_id
 from kosminar.core.access import Level, Resource
 from kosminar.core.errors import Code, Complaint
-from kosminar.engine.clients import create_client, create_organisation
 from kosminar.engine.house import House
 from kosminar.engine.retry import NotSaved
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,8 +19,8 @@ from joserfc.jwk import OctKey, RSAKey
 from kosminar.api.authentication import CHALLENGE, REMEMBERED_FOR
 from kosminar.core.access import Level, Resource
 from kosminar.core.secret import hash_of_password, md5_hex
-from kosminar.engine.clients import Credentials, create_client, create_organisation
 from kosminar.engine.house import House
+from kosminar.engine.use_cases.clients import Credentials, create_client, create_organisation
 from kosminar.store import clients
 
 pytestmark = pytest.mark.asyncio

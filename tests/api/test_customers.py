@@ -14,7 +14,7 @@ import pytest_asyncio
 from kosminar.api.app import build_app
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
-from kosminar.engine.clients import create_client, create_organisation
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 from kosminar.settings import Settings
 from kosminar.store import clients, customers
 from kosminar.wiring import open_house

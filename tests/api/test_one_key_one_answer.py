@@ -23,7 +23,7 @@ from kosminar.api.admission import Admission
 from kosminar.api.app import OPERATIONS, build_app
 from kosminar.core.access import Level, Resource
 from kosminar.core.endpoint import ENDPOINT_COUNT_MAX
-from kosminar.engine import endpoints
+from kosminar.engine import endpoint_runs
 
 pytestmark = pytest.mark.asyncio
 
@@ -94,7 +94,7 @@ async def world(house, http) -> AsyncIterator[World]:
     brand = Brand(house, http, opened.organisation_id, headers)
     await brand.register(501, 502, 503)
     await brand.ask("POST", "/v1/customers", {"customers": [{"customerId": 504, "email": "ana@example.test"}]})
-    other_house = replace(house, endpoint_tests=endpoints.Tests())
+    other_house = replace(house, endpoint_tests=endpoint_runs.Tests())
     transport = httpx2.ASGITransport(app=build_app(other_house))
     async with Receiver() as receiver, httpx2.AsyncClient(transport=transport, base_url="http://other.test") as other:
         made = await brand.ask("POST", ENDPOINTS, {"url": receiver.url})

@@ -3,8 +3,8 @@
 import pytest
 
 from kosminar.api.scope import is_own, resolve
+from kosminar.core.access import Hierarchy
 from kosminar.core.errors import Code, Complaint
-from kosminar.store.organisations import Hierarchy
 
 ACME, NORTH, SOUTH, SOLO, GLOBEX = 1, 2, 3, 4, 5
 STRANGER = 6

@@ -12,7 +12,6 @@ import pytest_asyncio
 
 from kosminar.api.app import build_app
 from kosminar.engine import sign_ins as module
-from kosminar.engine.clients import Credentials, create_client, create_organisation
 from kosminar.engine.house import House
 from kosminar.engine.sign_ins import (
     ADDRESS_FORGIVEN_SECONDS,
@@ -22,6 +21,7 @@ from kosminar.engine.sign_ins import (
     WAIT_SECONDS_MAX,
     SignIns,
 )
+from kosminar.engine.use_cases.clients import Credentials, create_client, create_organisation
 
 pytestmark = pytest.mark.asyncio
 

@@ -16,7 +16,6 @@ from tests.conftest import Wall
 from kosminar.api.admission import Admission
 from kosminar.api.app import build_app
 from kosminar.engine import sign_ins as module
-from kosminar.engine.clients import Credentials, create_client, create_organisation
 from kosminar.engine.house import House
 from kosminar.engine.sign_ins import (
     FORGOTTEN_AFTER,
@@ -26,6 +25,7 @@ from kosminar.engine.sign_ins import (
     Attempt,
     SignIns,
 )
+from kosminar.engine.use_cases.clients import Credentials, create_client, create_organisation
 from kosminar.settings import Settings
 
 pytestmark = pytest.mark.asyncio

@@ -16,8 +16,8 @@ import pytest_asyncio
 from tests.bodies import MILESTONE, STREAK, milestone, named, with_target
 
 from kosminar.api.app import build_app
-from kosminar.engine.clients import create_client, create_organisation
 from kosminar.engine.house import House
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 from kosminar.settings import Settings
 from kosminar.wiring import open_house
 

@@ -17,7 +17,7 @@ from tests.engine.receiver import Receiver, Reply, Verifier, always
 from kosminar.core.access import Level, Resource
 from kosminar.core.endpoint import ENDPOINT_COUNT_MAX
 from kosminar.core.event import EventName
-from kosminar.engine import endpoints
+from kosminar.engine import endpoint_runs
 
 pytestmark = pytest.mark.asyncio
 
@@ -264,7 +264,7 @@ async def test_a_removal_that_was_cut_off_is_finished_by_the_housekeeper(acme: B
     await acme.record(purchase("a", 501, TODAY, 250))
     cut_off = AsyncMock(side_effect=ConnectionError)
     with monkeypatch.context() as during:
-        during.setattr(endpoints, "park_removed", cut_off)
+        during.setattr(endpoint_runs, "park_removed", cut_off)
         assert (await acme.call("DELETE", f"{PATH}/{made['endpointId']}")).status_code == 503
 
     await acme.house.housekeeper.tidy()

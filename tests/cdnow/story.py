@@ -17,10 +17,11 @@ from kosminar.core.customer import NewCustomer
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.decoder import Fields
 from kosminar.core.zone import zone_named
-from kosminar.engine import clients, registration
 from kosminar.engine.change import EnrolmentChange, EnrolmentOutcome, Request
 from kosminar.engine.house import House
-from kosminar.engine.importer import LineStatus, import_activities
+from kosminar.engine.use_cases import clients
+from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases.imports import LineStatus, import_activities
 from kosminar.store import programmes as programme_store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,8 +17,8 @@ from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.definition import DefinedLevel, Definition, PromisedReward
 from kosminar.core.programme import Programme
 from kosminar.engine.change import EnrolmentChange, Request
-from kosminar.engine.clients import create_organisation
-from kosminar.engine.registration import register
+from kosminar.engine.use_cases.clients import create_organisation
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import programmes
 
 FOUNDED_AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,8 @@ from tests.engine.brand import found, milestone
 
 from kosminar.core.event import EventName
 from kosminar.core.webhook import DELIVERED_WITHIN
-from kosminar.engine import endpoints
+from kosminar.engine import endpoint_runs
+from kosminar.engine.use_cases import endpoints
 from kosminar.store import deliveries, notifications, saving, webhook_endpoints
 from kosminar.store.deliveries import Delivery, EndpointKey
 from kosminar.store.notifications import Notification, Posted
@@ -143,7 +144,7 @@ class Office:
     async def remove(self, endpoint: int, now: datetime) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
             await endpoints.remove(connection, self.key(endpoint), wall=now)
-        await endpoints.park_removed(self.pool, endpoints.Steps(), self.key(endpoint))
+        await endpoint_runs.park_removed(self.pool, endpoint_runs.Steps(), self.key(endpoint))
 
     async def set_state(self, endpoint: int, state: str) -> None:
         await self.pool.execute(

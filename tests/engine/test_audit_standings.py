@@ -27,7 +27,7 @@ from kosminar.core.standing import Progress, Stretch
 from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.difference import Difference
 from kosminar.engine.house import House
-from kosminar.engine.registration import register
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import rows
 from kosminar.store.standings import CustomerKey
 

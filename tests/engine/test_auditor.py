@@ -25,7 +25,7 @@ from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.change import ReportOutcome, Request, RewardReport
 from kosminar.engine.difference import Difference
 from kosminar.engine.house import House
-from kosminar.engine.registration import register
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import programmes, webhook_endpoints
 from kosminar.store import recount as recount_store
 

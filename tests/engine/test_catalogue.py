@@ -10,7 +10,7 @@ from tests.engine.brand import FOUNDED_AT, Brand, deactivate, found
 
 from kosminar.core.event import EventName
 from kosminar.engine.catalogue import Catalogue, Catalogues
-from kosminar.engine.endpoints import NewEndpoint, create
+from kosminar.engine.use_cases.endpoints import NewEndpoint, create
 from kosminar.settings import Settings
 from kosminar.store import generations, programmes
 from kosminar.store.programmes import DefinitionDamaged

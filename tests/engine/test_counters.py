@@ -17,7 +17,7 @@ from kosminar.engine.auditor import Scope, audit
 from kosminar.engine.change import Request, RewardReport
 from kosminar.engine.counter_adder import MANY, CounterAdder, pause_after
 from kosminar.engine.house import House
-from kosminar.engine.overview import GroupOverview, overview
+from kosminar.engine.use_cases.overview import GroupOverview, overview
 from kosminar.store import counters, saving
 
 pytestmark = pytest.mark.asyncio

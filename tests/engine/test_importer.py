@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.api.brand import open_brand
 
-from kosminar.engine import importer
-from kosminar.engine.importer import LineStatus
+from kosminar.engine.use_cases import imports as importer
+from kosminar.engine.use_cases.imports import LineStatus
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.customer import IdentifierType, NewCustomer, Registration, Status
 from kosminar.core.errors import Code
-from kosminar.engine import registration
-from kosminar.engine.registration import register
+from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import customers, organisations
 
 pytestmark = pytest.mark.asyncio

@@ -31,9 +31,9 @@ from kosminar.engine.auditor import audit
 from kosminar.engine.change import Request
 from kosminar.engine.closer import PeriodEndsFailed
 from kosminar.engine.house import House
-from kosminar.engine.registration import register
 from kosminar.engine.retry import NotSaved
 from kosminar.engine.sweep import Sweeper
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import clocks, counters, programmes, webhook_endpoints
 from kosminar.store.distribution import Groups
 from kosminar.store.period_ends import WakeUp

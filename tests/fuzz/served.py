@@ -19,11 +19,11 @@ from tests.bodies import STREAK, named, with_target
 
 from kosminar.api.app import build_app
 from kosminar.core.access import Level, Resource
-from kosminar.engine.clients import create_client
 from kosminar.engine.courier import Courier
 from kosminar.engine.house import House
 from kosminar.engine.outbound import Sender
 from kosminar.engine.sign_ins import SignIns
+from kosminar.engine.use_cases.clients import create_client
 from kosminar.settings import Settings
 from kosminar.wiring import open_house
 

@@ -24,9 +24,9 @@ from kosminar.core.programme import TrackingType
 from kosminar.core.reward import RewardDefinition
 from kosminar.core.zone import local_day
 from kosminar.engine.change import ActivityOutcome, Request, Status
-from kosminar.engine.clients import create_organisation
 from kosminar.engine.house import House
-from kosminar.engine.registration import register
+from kosminar.engine.use_cases.clients import create_organisation
+from kosminar.engine.use_cases.customers import register
 from kosminar.store import programmes
 
 pytestmark = pytest.mark.asyncio

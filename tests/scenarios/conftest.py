@@ -11,8 +11,8 @@ import pytest_asyncio
 from tests.conftest import Wall
 from tests.scenarios.brand import Brand, points, programme
 
-from kosminar.engine.clients import create_client, create_organisation
 from kosminar.engine.house import House
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 
 Found = Callable[..., Awaitable[Brand]]
 

@@ -38,7 +38,7 @@ from tests.model.stored import Row, modelled, row_of_activity, row_of_command
 from tests.unfolded import UNFOLDED
 
 from kosminar.core.activity import Activity
-from kosminar.engine import clients as setting_up
+from kosminar.engine.use_cases import clients as setting_up
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import temporary_data_directory
 

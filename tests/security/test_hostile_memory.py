@@ -23,7 +23,7 @@ import pytest
 from tests.api.wire import request
 
 from kosminar.api.operation import STRANGER_BODY_BYTES_MAX
-from kosminar.engine.clients import create_client, create_organisation
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 from kosminar.wiring import utc_now
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KOSMINAR_")}

@@ -18,11 +18,11 @@ from joserfc import jws
 from joserfc.jwk import RSAKey
 from tests.conftest import Wall
 
-from kosminar.api import tokens
 from kosminar.api.authentication import REMEMBERED_FOR
-from kosminar.api.tokens import SIGNS_FOR, VERIFIES_FOR
-from kosminar.engine.clients import Credentials, create_client, create_organisation
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import tokens
+from kosminar.engine.use_cases.clients import Credentials, create_client, create_organisation
+from kosminar.engine.use_cases.tokens import SIGNS_FOR, VERIFIES_FOR
 from kosminar.settings import TOKEN_SECONDS_MAX
 
 pytestmark = pytest.mark.asyncio

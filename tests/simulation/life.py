@@ -38,8 +38,8 @@ from tests.simulation.verdict import Chronicle, Disagreement, Group, Tally, take
 
 from kosminar.core.access import Level, Resource
 from kosminar.core.secret import hash_of_password
-from kosminar.engine import clients
 from kosminar.engine.auditor import audit
+from kosminar.engine.use_cases import clients
 from kosminar.store.clients import insert_api_user
 from kosminar.wiring import utc_now
 

@@ -16,9 +16,9 @@ from tests.engine.receiver import Received, Receiver, Reply
 
 from kosminar.api.app import build_app
 from kosminar.core.access import Level, Resource
-from kosminar.engine import clients
 from kosminar.engine.auditor import audit
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import clients
 from kosminar.settings import Settings
 from kosminar.wiring import open_house, utc_now
 

@@ -23,7 +23,7 @@ from tests.bodies import MILESTONE
 from typer.testing import CliRunner
 
 from kosminar import cli
-from kosminar.engine.clients import create_client, create_organisation
+from kosminar.engine.use_cases.clients import create_client, create_organisation
 from kosminar.store.embedded import open_embedded
 from kosminar.store.embedded_host import temporary_data_directory
 from kosminar.wiring import utc_now

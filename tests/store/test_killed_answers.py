@@ -25,7 +25,7 @@ from tests.bodies import milestone, named
 from tests.store.holders import ask
 from tests.store.running import ENVIRONMENT, KOSMINAR, kosminar
 
-from kosminar.engine.clients import Credentials, create_client, create_organisation
+from kosminar.engine.use_cases.clients import Credentials, create_client, create_organisation
 from kosminar.wiring import utc_now
 
 SEED = int(os.environ.get("KILL_SEED", "1"))

@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from kosminar.core.access import DEFAULT_GRANTS, Level, Resource
-from kosminar.engine.clients import SetUpRefused, create_client, create_organisation
+from kosminar.core.access import DEFAULT_GRANTS, Hierarchy, Level, Resource
+from kosminar.engine.use_cases.clients import SetUpRefused, create_client, create_organisation
 from kosminar.store import clients, organisations
 from kosminar.store.clients import SigningKey
-from kosminar.store.organisations import Hierarchy
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from kosminar.core.definition import DefinedLevel, DefinedProgramme, Definition,
 from kosminar.core.measure.measure import Entity
 from kosminar.core.programme import EnrolmentMethod
 from kosminar.core.reward import Allocation, RewardKind
-from kosminar.engine.clients import create_organisation
+from kosminar.engine.use_cases.clients import create_organisation
 from kosminar.store import organisations, programmes
 from kosminar.store.programmes import Change, DefinitionDamaged, TakenNames, definitions_key
 from kosminar.store.queries import Connection

@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from kosminar.api import tokens
 from kosminar.api.limits import TooManyRequests
 from kosminar.api.operation import Refused
 from kosminar.api.places import pause
 from kosminar.api.request import ClientGone
-from kosminar.api.tokens import TokenRefused
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.secret import password_matches
 from kosminar.engine.sign_ins import Attempt
+from kosminar.engine.use_cases import tokens
+from kosminar.engine.use_cases.tokens import TokenRefused
 from kosminar.store import clients
 
 if TYPE_CHECKING:

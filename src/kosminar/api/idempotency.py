@@ -24,9 +24,9 @@ from kosminar.api.request import in_shape
 from kosminar.core.bucket import bucket_of_key
 from kosminar.core.decoder import decode, encode
 from kosminar.core.errors import Code, Complaint, invalid
+from kosminar.core.idempotency import BEGUN, WHOLE, IdempotencyKey
 from kosminar.engine.change import Kept, KeptOutcome, Outcome
 from kosminar.store import idempotency
-from kosminar.store.idempotency import BEGUN, WHOLE, IdempotencyKey
 from kosminar.store.queries import Connection
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from kosminar.api.operation import Call, Refused, Version
 from kosminar.core.customer import Customer
+from kosminar.core.endpoint import Endpoint
 from kosminar.core.errors import Code, Complaint
-from kosminar.engine.endpoints import UnknownEndpoint
+from kosminar.engine.use_cases.endpoints import UnknownEndpoint
 from kosminar.store import customers, webhook_endpoints
 from kosminar.store.deliveries import EndpointRemoved
 from kosminar.store.queries import Connection
-from kosminar.store.webhook_endpoints import Endpoint
 
 
 async def require_customer(connection: Connection, call: Call, organisation_id: int, customer_id: int) -> Customer:

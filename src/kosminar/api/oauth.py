@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
-from kosminar.api import tokens
 from kosminar.api.answer import Answer, envelope
 from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_credentials, begin_sign_in, note_failure
 from kosminar.api.operation import FORM, Call, Operation, enveloped, refuse_faults
 from kosminar.core.access import Level
 from kosminar.core.decoder import encode
 from kosminar.core.secret import secret_matches
+from kosminar.engine.use_cases import tokens
 from kosminar.store import clients
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from kosminar.api.answer import JSON, Answer
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.decoder import Fields, Json, MalformedBody, decoding
 from kosminar.core.errors import Complaint, Fault, invalid
-from kosminar.store.idempotency import IdempotencyKey
-from kosminar.store.turns import in_turns
+from kosminar.core.idempotency import IdempotencyKey
+from kosminar.turns import in_turns
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House

@@ -7,8 +7,8 @@ A parent reaches its children, a child reaches its parent by reading under ALL o
 from collections.abc import Mapping
 from typing import Final
 
+from kosminar.core.access import Hierarchy
 from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.store.organisations import Hierarchy
 
 SCOPE: Final = "data-scope"
 # Three names of one thing; endpoint pages, scope page and oldest samples each use another.

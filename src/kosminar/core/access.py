@@ -47,3 +47,12 @@ class Caller:
     def may(self, level: Level, resource: Resource) -> bool:
         granted = self.grants.get(resource, Level.NONE)
         return granted is Level.WRITE or (granted is Level.READ and level is Level.READ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """An organisation with its parent and its children, who are all that it may know of."""
+
+    organisation_id: int
+    parent_id: int | None = None
+    child_ids: tuple[int, ...] = ()

@@ -2,7 +2,7 @@
 
 Owns how an identifier is written so that it can be found (its normal form is stored for ever: changing a rule here
 orphans identifiers) and the decision between a new customer, one that exists, and a rejection. Given and generated ids
-share one space. Knows no storage; engine/registration.py makes it true against parallel requests.
+share one space. Knows no storage; engine/use_cases/customers.py makes it true against parallel requests.
 Rules and their edges: tests/core/test_customer.py.
 """
 

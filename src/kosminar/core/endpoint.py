@@ -1,10 +1,14 @@
-"""What a webhook endpoint may be: its address, its headers, the events it wants.
+"""What a webhook endpoint is, and what it may be: its address, its headers, the events it wants.
 
 Readers raise ValueError with a message that completes the field's name to a sentence, as the strict decoder takes them.
 Whether an address is public is found out when it is connected to (engine/outbound.py): a name says nothing lasting.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +31,45 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # HTTP takes blanks at the ends for none of the value, and our HTTP client sends none that has them.
 HEADER_VALUE_PATTERN: Final = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"
 _HEADER_VALUE: Final = re.compile(HEADER_VALUE_PATTERN)
+
+
+class EndpointState(StrEnum):
+    """Deliveries leave for an active one; for a paused or a disabled one they wait; a removed one gets none."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """`event_names` None is every event. Instants are real time. What is secret has no place in a log."""
+
+    webhook_endpoint_id: int
+    organisation_id: int
+    url: str
+    description: str | None
+    event_names: frozenset[str] | None
+    headers: Mapping[str, str]
+    connection_count_max: int
+    state: EndpointState
+    reason: str | None
+    secret: bytes
+    previous_secret: bytes | None
+    previous_secret_until: datetime | None
+    failure_count: int
+    not_before: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    # When it was last set active: what waits has all its days from then.
+    activated_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.organisation_id}/{self.webhook_endpoint_id}, {self.state})"
+
+    def subscribes_to(self, name: EventName) -> bool:
+        return self.event_names is None or name.value in self.event_names
 
 
 def read_url(value: Any) -> str:

@@ -17,6 +17,7 @@ from kosminar.core.counter import Counters
 from kosminar.core.decide import Enrol, Verdict, covered_from
 from kosminar.core.errors import Code
 from kosminar.core.event import EventName
+from kosminar.core.idempotency import IdempotencyKey
 from kosminar.core.ledger import Report
 from kosminar.core.notice.notice import Notice, Trigger
 from kosminar.core.notice.wording import notices, period_completed
@@ -42,13 +43,12 @@ from kosminar.engine.posting import post
 from kosminar.engine.retry import Interrupted
 from kosminar.store import counters, idempotency, journal, notifications, rewards, saving, standings
 from kosminar.store.facts import RecordedFact, recorded
-from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.journal import JournalEntry, Origin
 from kosminar.store.notifications import Posted
 from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
 from kosminar.store.standings import ChangedStanding, CustomerKey, LoadedStanding, LockedCustomer, StandingKey
-from kosminar.store.turns import each_in_turns
+from kosminar.turns import each_in_turns
 
 Wall = Callable[[], datetime]
 

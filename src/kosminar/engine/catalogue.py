@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from kosminar.core.endpoint import Endpoint
 from kosminar.core.event import EventName
 from kosminar.core.programme import Programme
 from kosminar.core.reward import RewardKey
@@ -20,7 +21,6 @@ from kosminar.store import programmes, webhook_endpoints
 from kosminar.store.connections import plan_as_usual
 from kosminar.store.queries import Connection
 from kosminar.store.standings import Edition
-from kosminar.store.webhook_endpoints import Endpoint
 
 # An organisation, a programme, or a period: 350 to 2,000 bytes of a cached edition, most of them periods. Together
 # about 100 MB.

@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 from kosminar.core.activity import Activity
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.errors import Code
+from kosminar.core.idempotency import IdempotencyKey
 from kosminar.core.ledger import Reward
 from kosminar.core.reward import RewardKey, RewardState
 from kosminar.store.facts import RecordedFact
-from kosminar.store.idempotency import IdempotencyKey
 from kosminar.store.standings import CustomerKey
 
 # Who asks for what no caller asked for, and under which request.

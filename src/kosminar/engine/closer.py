@@ -20,6 +20,7 @@ import structlog
 
 from kosminar.core.clock import clock_now
 from kosminar.core.event import EventName
+from kosminar.core.idempotency import BEGUN, IdempotencyKey
 from kosminar.core.period import Period
 from kosminar.core.programme import Programme, Target
 from kosminar.engine.batch import Wall
@@ -29,11 +30,10 @@ from kosminar.engine.sweep import Sweeper
 from kosminar.engine.trouble import Trouble
 from kosminar.engine.writer import BATCH_SIZE_MAX, Writer
 from kosminar.store import clocks, idempotency, period_ends, programmes, standings, webhook_endpoints
-from kosminar.store.idempotency import BEGUN, IdempotencyKey
 from kosminar.store.period_ends import WakeUp
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey
-from kosminar.store.turns import in_parts
+from kosminar.turns import in_parts
 
 TICK_SECONDS: Final = 1.0
 # As many as one batch of each lane is likely to take.

@@ -10,7 +10,7 @@ from kosminar.engine.catalogue import Catalogues
 from kosminar.engine.closer import Closer
 from kosminar.engine.counter_adder import CounterAdder
 from kosminar.engine.courier import Courier
-from kosminar.engine.endpoints import Steps, Tests
+from kosminar.engine.endpoint_runs import Steps, Tests
 from kosminar.engine.housekeeper import Housekeeper
 from kosminar.engine.meters import Meters
 from kosminar.engine.readiness import Readiness

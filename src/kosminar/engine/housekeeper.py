@@ -11,8 +11,8 @@ from typing import Final
 import asyncpg
 
 from kosminar.core.bucket import BUCKET_COUNT
-from kosminar.engine import endpoints
-from kosminar.engine.endpoints import Steps
+from kosminar.engine import endpoint_runs
+from kosminar.engine.endpoint_runs import Steps
 from kosminar.engine.trouble import Trouble
 from kosminar.store import deliveries, idempotency
 
@@ -52,7 +52,7 @@ class Housekeeper:
         async with self._pool.acquire() as connection:
             removed = await deliveries.list_removed_endpoints(connection)
         for endpoint in removed:
-            await endpoints.park_removed(self._pool, Steps(), endpoint)
+            await endpoint_runs.park_removed(self._pool, Steps(), endpoint)
 
     async def _forget_keys(self) -> None:
         created_before = self._wall() - KEPT_FOR

@@ -35,7 +35,7 @@ from kosminar.store.programmes import definitions_key
 from kosminar.store.queries import Connection
 from kosminar.store.rows import EndedKey, StandingRow, rows_of
 from kosminar.store.standings import EVERY_BUCKET, CustomerKey, LoadedStanding, LockedCustomer, StandingKey
-from kosminar.store.turns import each_in_turns
+from kosminar.turns import each_in_turns
 
 # Customers of several buckets at once: bucket by bucket, a page has too few of them to be worth its transaction.
 PAGE_SIZE: Final = 1_500

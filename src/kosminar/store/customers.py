@@ -2,7 +2,7 @@
 
 Everything takes the organisation first and is set-based: a batch of a thousand is as many statements as one customer.
 An identifier lives in the bucket of its own value, so it is found and unique without knowing whose it is. The inserts
-leave out what somebody else was quicker to take and say how much went in; engine/registration.py decides what then.
+leave out what somebody else was quicker to take and say how much went in; engine/use_cases/customers.py decides what then.
 """
 
 from collections.abc import Collection, Mapping, Sequence

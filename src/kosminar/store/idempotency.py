@@ -6,26 +6,13 @@ under the same key is recognised whatever became of the first one. Times are rea
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from kosminar.core.idempotency import BEGUN, IdempotencyKey
 from kosminar.store.queries import Connection, array, load
 from kosminar.store.saving import Part
 
 QUERIES: Final = load("idempotency")
-
-WHOLE, BEGUN = 0, 1
-"""The places of a request's whole answer, and of what a request of several transactions has begun.
-
-A request of many items keeps those from 1 on.
-"""
-
-
-class IdempotencyKey(NamedTuple):
-    """An organisation's key, in the bucket of its hash."""
-
-    bucket: int
-    organisation_id: int
-    key_hash: bytes
 
 
 async def claim(connection: Connection, key: IdempotencyKey, request_hash: bytes, *, now: datetime) -> bytes:

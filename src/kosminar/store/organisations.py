@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from kosminar.core.access import Hierarchy
 from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("organisations")
@@ -21,15 +22,6 @@ class Organisation:
     clock_at: datetime
     settled_at: datetime
     definitions_version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
-    """An organisation with its parent and its children, who are all that it may know of."""
-
-    organisation_id: int
-    parent_id: int | None = None
-    child_ids: tuple[int, ...] = ()
 
 
 async def insert(

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from kosminar.store.queries import Connection, Query, array, load
 from kosminar.store.rows import EndedRow, StandingRow
 from kosminar.store.standings import ChangedStanding, CustomerKey, LockedCustomer, StandingKey
-from kosminar.store.turns import in_parts
+from kosminar.turns import in_parts
 
 QUERIES: Final = load("saving")
 

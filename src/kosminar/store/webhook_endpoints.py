@@ -6,54 +6,13 @@ that a batch knows it for certain. How deliveries fare (`failure_count`, `not_be
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
-from kosminar.core.event import EventName
+from kosminar.core.endpoint import Endpoint, EndpointState
 from kosminar.store.queries import Connection, load
 
 QUERIES: Final = load("webhook_endpoints")
-
-
-class EndpointState(StrEnum):
-    """Deliveries leave for an active one; for a paused or a disabled one they wait; a removed one gets none."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    DISABLED = "disabled"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """`event_names` None is every event. Instants are real time. What is secret has no place in a log."""
-
-    webhook_endpoint_id: int
-    organisation_id: int
-    url: str
-    description: str | None
-    event_names: frozenset[str] | None
-    headers: Mapping[str, str]
-    connection_count_max: int
-    state: EndpointState
-    reason: str | None
-    secret: bytes
-    previous_secret: bytes | None
-    previous_secret_until: datetime | None
-    failure_count: int
-    not_before: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    # When it was last set active: what waits has all its days from then.
-    activated_at: datetime
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.organisation_id}/{self.webhook_endpoint_id}, {self.state})"
-
-    def subscribes_to(self, name: EventName) -> bool:
-        return self.event_names is None or name.value in self.event_names
 
 
 async def list_of(connection: Connection, organisation_id: int) -> tuple[Endpoint, ...]:

@@ -23,8 +23,8 @@ from kosminar.core.customer import (
 )
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
-from kosminar.engine import registration
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import customers as registration
 from kosminar.store.queries import Connection
 
 

@@ -18,13 +18,13 @@ from kosminar.core.amount import decimal_of
 from kosminar.core.clock import clock_now
 from kosminar.core.definition import DefinedProgramme, name_taken
 from kosminar.core.errors import Code, Complaint, invalid
+from kosminar.core.idempotency import BEGUN
 from kosminar.core.period import Period, numbered_id
 from kosminar.core.programme import Level as StreakLevel
 from kosminar.core.programme import Target
 from kosminar.core.reward import RewardDefinition
 from kosminar.engine.house import House
 from kosminar.store import clocks, programmes
-from kosminar.store.idempotency import BEGUN
 from kosminar.store.queries import Connection
 
 UNKNOWN: Final = Complaint.of(Code.UNKNOWN_TARGET_GROUP)

@@ -20,9 +20,9 @@ from kosminar.core.amount import ZERO, decimal_of, thousandths_of
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.number import stable_number
-from kosminar.engine import registration
 from kosminar.engine.change import ActivityOutcome, Request
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import customers as registration
 
 # As published.
 BILL_NUMBER_LENGTH_MAX: Final = 50

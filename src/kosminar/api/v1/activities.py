@@ -19,7 +19,7 @@ from kosminar.core.errors import MESSAGES, Code, Fault, invalid
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.house import House
 from kosminar.engine.intake import ACTIVITY_ID_LENGTH_MAX, ATTRIBUTE_COUNT_MAX, TYPE_LENGTH_MAX, read_activity
-from kosminar.store.turns import each_in_turns
+from kosminar.turns import each_in_turns
 
 ACTIVITY_COUNT_MAX: Final = 1_000
 # Of an id that is too long to be one, in the answer that says so.

@@ -14,11 +14,11 @@ from kosminar.core.access import Level, Resource
 from kosminar.core.customer import IDENTIFIER_LENGTH_MAX, NAME_LENGTH_MAX, NewCustomer, Registration, Status
 from kosminar.core.decoder import Json
 from kosminar.core.errors import Code, Fault, invalid
-from kosminar.engine import registration
 from kosminar.engine.house import House
-from kosminar.engine.registration import BATCH_COUNT_MAX
+from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases.customers import BATCH_COUNT_MAX
 from kosminar.store.queries import Connection
-from kosminar.store.turns import each_in_turns
+from kosminar.turns import each_in_turns
 
 
 async def post_customers(house: House, call: Call) -> Answer:

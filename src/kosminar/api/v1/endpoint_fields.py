@@ -8,13 +8,13 @@ from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
     CONNECTION_COUNT_MAX,
     DESCRIPTION_LENGTH_MAX,
+    EndpointState,
     read_event_names,
     read_headers,
     read_url,
 )
 from kosminar.core.errors import invalid
-from kosminar.engine.endpoints import NewEndpoint
-from kosminar.store.webhook_endpoints import EndpointState
+from kosminar.engine.use_cases.endpoints import NewEndpoint
 
 # What its owner may ask for; the others come about by themselves.
 CHOSEN_STATES: Final = (EndpointState.ACTIVE, EndpointState.PAUSED)

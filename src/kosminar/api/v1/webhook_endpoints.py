@@ -27,20 +27,22 @@ from kosminar.core.endpoint import (
     HEADER_VALUE_PATTERN,
     OVERLAP_HOURS_MAX,
     URL_LENGTH_MAX,
+    Endpoint,
+    EndpointState,
 )
 from kosminar.core.errors import MESSAGES, Code, Complaint, invalid
 from kosminar.core.event import EventName, event_id, sealed
+from kosminar.core.idempotency import BEGUN
 from kosminar.core.webhook import secret_text
-from kosminar.engine import endpoints
-from kosminar.engine.endpoints import SECRET_BYTES, TooManyEndpoints
+from kosminar.engine import endpoint_runs
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import endpoints
+from kosminar.engine.use_cases.endpoints import SECRET_BYTES, TooManyEndpoints
 from kosminar.store import deliveries, notifications, webhook_endpoints
 from kosminar.store.deliveries import Delivery, DeliveryPlace, EndpointKey
-from kosminar.store.idempotency import BEGUN
 from kosminar.store.notifications import Notification
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey
-from kosminar.store.webhook_endpoints import Endpoint, EndpointState
 
 DELIVERY_STATES: Final = ("waiting", "delivered", "refused", "parked")
 TEST_EVENT: Final = "webhookTest"
@@ -97,7 +99,7 @@ async def change_endpoint(house: House, call: Call) -> Answer:
 
     answer = await change_once(house, call, change, number=BEGUN)
     if not answer.refused and state is EndpointState.ACTIVE:
-        await endpoints.resume(house.pool, house.endpoint_steps, _key(call), now=now)
+        await endpoint_runs.resume(house.pool, house.endpoint_steps, _key(call), now=now)
         house.courier.nudge()
     return answer
 
@@ -112,7 +114,7 @@ async def delete_endpoint(house: House, call: Call) -> Answer:
 
     answer = await change_once(house, call, remove, number=BEGUN)
     if not answer.refused:
-        await endpoints.park_removed(house.pool, house.endpoint_steps, _key(call))
+        await endpoint_runs.park_removed(house.pool, house.endpoint_steps, _key(call))
     return answer
 
 
@@ -198,7 +200,7 @@ async def recover(house: House, call: Call) -> Answer:
             await require_endpoint(connection, call)
     with only_known_endpoints():
         steps, now = house.endpoint_steps, house.wall()
-        count = await endpoints.recover(house.pool, steps, _key(call), since, now=now, key=call.key)
+        count = await endpoint_runs.recover(house.pool, steps, _key(call), since, now=now, key=call.key)
     house.courier.nudge()
     return native({"count": count})
 

@@ -23,11 +23,11 @@ from kosminar.core.activity import TRANSACTION
 from kosminar.core.customer import NewCustomer, Registration
 from kosminar.core.customer import Status as CustomerStatus
 from kosminar.core.errors import MESSAGES, Code, Fault, invalid
-from kosminar.engine import registration
 from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.csv_lines import ATTRIBUTE_PREFIX, ImportRefused, Line, Lines
 from kosminar.engine.house import House
 from kosminar.engine.intake import read_activity
+from kosminar.engine.use_cases import customers as registration
 
 LOG: Final = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """Long work that other tasks of the event loop need not wait for: it gives the loop back every few milliseconds.
 
-Stands here because everything that awaits uses it, from the store up.
+Everything that awaits uses it, from the store up, so it stands below the store.
 One C call or one function holds the loop until it returns, so work must come in steps that are short themselves.
 Measured by tests/security/test_hostile_clients.py and tests/engine/test_batch_turns.py; reasons: ADR-0032.
 """

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from kosminar.store import turns
-from kosminar.store.turns import Turn, each_in_turns, in_parts, in_turns
+from kosminar import turns
+from kosminar.turns import Turn, each_in_turns, in_parts, in_turns
 
 pytestmark = pytest.mark.asyncio
 
