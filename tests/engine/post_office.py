@@ -10,12 +10,13 @@ import asyncpg
 from tests.definitions import POINTS
 from tests.engine.brand import found, milestone
 
+from kosminar.core.endpoint import EndpointKey
 from kosminar.core.event import EventName
 from kosminar.core.webhook import DELIVERED_WITHIN
 from kosminar.engine import endpoint_runs
 from kosminar.engine.use_cases import endpoints
 from kosminar.store import deliveries, notifications, saving, webhook_endpoints
-from kosminar.store.deliveries import Delivery, EndpointKey
+from kosminar.store.deliveries import Delivery
 from kosminar.store.notifications import Notification, Posted
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey, lock
@@ -133,7 +134,7 @@ class Office:
 
     async def activate(self, endpoint: int, now: datetime) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
-            await endpoints.change(
+            await endpoints.change_in(
                 connection,
                 self.organisation_id,
                 endpoint,
@@ -143,7 +144,7 @@ class Office:
 
     async def remove(self, endpoint: int, now: datetime) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
-            await endpoints.remove(connection, self.key(endpoint), wall=now)
+            await endpoints.remove_in(connection, self.key(endpoint), wall=now)
         await endpoint_runs.park_removed(self.pool, endpoint_runs.Steps(), self.key(endpoint))
 
     async def set_state(self, endpoint: int, state: str) -> None:

@@ -10,7 +10,7 @@ from tests.engine.brand import FOUNDED_AT, Brand, deactivate, found
 
 from kosminar.core.event import EventName
 from kosminar.engine.catalogue import Catalogue, Catalogues
-from kosminar.engine.use_cases.endpoints import NewEndpoint, create
+from kosminar.engine.use_cases.endpoints import NewEndpoint, create_in
 from kosminar.settings import Settings
 from kosminar.store import generations, programmes
 from kosminar.store.programmes import DefinitionDamaged
@@ -35,7 +35,7 @@ async def brands(pool, *names: str) -> Sequence[Brand]:
 async def subscribe(pool, brand: Brand) -> None:
     new = NewEndpoint(url="https://example.org", description=None, event_names=None, headers={}, connection_count_max=1)
     async with pool.acquire() as connection, connection.transaction():
-        await create(connection, brand.organisation_id, new, secret=bytes(32), wall=FOUNDED_AT)
+        await create_in(connection, brand.organisation_id, new, secret=bytes(32), wall=FOUNDED_AT)
 
 
 @contextmanager

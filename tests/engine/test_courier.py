@@ -29,20 +29,20 @@ from tests.engine.post_office import SECRET, Office, open_office
 from tests.engine.receiver import Received, Receiver, Reply, Verifier, always
 
 from kosminar.core.customer import NewCustomer
+from kosminar.core.endpoint import EndpointKey
 from kosminar.core.event import EventName
 from kosminar.core.reward import RewardState, parse_reward_id
 from kosminar.core.webhook import SLOW_FROM_FAILURE_COUNT, secret_text
 from kosminar.engine import courier as courier_module
-from kosminar.engine import endpoint_runs
 from kosminar.engine.change import Request, RewardReport
 from kosminar.engine.courier import LEASE, TROUBLE_DELAY, Courier
-from kosminar.engine.endpoint_runs import Steps
+from kosminar.engine.endpoint_runs import Steps, park_removed, recover, resume
 from kosminar.engine.house import House
 from kosminar.engine.outbound import Sender
 from kosminar.engine.use_cases.customers import register
 from kosminar.engine.writer import Writer
 from kosminar.store import deliveries
-from kosminar.store.deliveries import DeliveryPlace, EndpointKey, EndpointRemoved, Turn
+from kosminar.store.deliveries import DeliveryPlace, EndpointRemoved, Turn
 from kosminar.store.standings import CustomerKey
 
 pytestmark = pytest.mark.asyncio
@@ -478,7 +478,7 @@ async def test_recover_sends_all_that_was_missed_since_then_also_what_was_never_
         await office.pool.execute("UPDATE delivery SET state = $2, error = 'x' WHERE number = $1", number, state)
     wall.advance(days=30)
 
-    count = await endpoint_runs.recover(pool, Steps(), office.key(endpoint), since, now=wall())
+    count = await recover(pool, Steps(), office.key(endpoint), since, now=wall())
     await courier.deliver_due()
 
     assert count == 4
@@ -494,7 +494,7 @@ async def test_recover_goes_through_more_than_a_step_at_a_time_holds(office, rec
     endpoint = await office.endpoint(receiver.url)
     await office.tell(wall(), [1, 2], count=deliveries.STEP + 1)
 
-    count = await endpoint_runs.recover(pool, Steps(), office.key(endpoint), wall(), now=wall())
+    count = await recover(pool, Steps(), office.key(endpoint), wall(), now=wall())
 
     assert count == 2 * (deliveries.STEP + 1)
     assert len(await office.deliveries(endpoint)) == count
@@ -519,7 +519,7 @@ async def test_nothing_is_tried_while_paused_and_resumed_it_is_due_at_once_for_s
     await office.pool.execute("UPDATE webhook_queue SET due_at = $1", wall() + DAY)
     await office.pool.execute("UPDATE webhook_endpoint SET not_before = $1", wall() + DAY)
     await office.activate(endpoint, wall())
-    await endpoint_runs.resume(pool, Steps(), office.key(endpoint), now=wall())
+    await resume(pool, Steps(), office.key(endpoint), now=wall())
     await courier.deliver_due()
 
     assert receiver.names[tried:] == [(1, 1)]
@@ -549,7 +549,7 @@ async def test_what_waits_for_a_removed_endpoint_is_parked_with_the_reason_and_n
     gone, stays = await office.endpoint(receiver.url), await office.endpoint(receiver.url)
     await office.tell(wall(), range(1, 13), gone, stays)
 
-    await endpoint_runs.park_removed(pool, Steps(), office.key(gone))
+    await park_removed(pool, Steps(), office.key(gone))
     await courier.deliver_due()
 
     assert {state for *_, state in await office.deliveries(gone)} == {"parked"}
@@ -568,7 +568,7 @@ async def test_a_batch_waits_no_longer_than_for_one_step_of_resuming(office, rec
         transaction = connection.transaction()
         await transaction.start()
         await office.post(connection, wall() + DAY, [7], endpoint)
-        resuming = asyncio.create_task(endpoint_runs.resume(pool, Steps(), office.key(endpoint), now=wall()))
+        resuming = asyncio.create_task(resume(pool, Steps(), office.key(endpoint), now=wall()))
         await waiting_for_a_lock(pool)
         async with asyncio.timeout(30):
             await office.tell(wall() + DAY, [customer for customer in range(1, 13) if customer != 7], endpoint)
@@ -637,8 +637,8 @@ async def test_a_run_through_all_customers_holds_one_connection_and_between_its_
         watched: Any = Watched()
         steps, key = Steps(), office.key(endpoint)
         counts = await asyncio.gather(
-            *(endpoint_runs.recover(watched, steps, key, wall(), now=wall()) for _ in range(2)),
-            endpoint_runs.resume(watched, steps, key, now=wall()),
+            *(recover(watched, steps, key, wall(), now=wall()) for _ in range(2)),
+            resume(watched, steps, key, now=wall()),
         )
 
     assert busiest == 1
@@ -653,7 +653,7 @@ async def test_what_was_removed_meanwhile_gets_nothing_again(office, receiver, w
         transaction = other.transaction()
         await transaction.start()
         await other.execute("SELECT 1 FROM customer WHERE customer_id = 1 FOR UPDATE")
-        recovering = asyncio.create_task(endpoint_runs.recover(pool, Steps(), office.key(endpoint), wall(), now=wall()))
+        recovering = asyncio.create_task(recover(pool, Steps(), office.key(endpoint), wall(), now=wall()))
         await waiting_for_a_lock(pool)
         await office.remove(endpoint, wall())
         await transaction.commit()
@@ -1212,9 +1212,7 @@ async def test_the_hand_over_of_a_reversed_reward_is_not_recovered_and_asked_for
     await reverse(handing)
     organisation_id, endpoint = handing.brand.organisation_id, handing.endpoint
 
-    recovered = await endpoint_runs.recover(
-        handing.house.pool, Steps(), EndpointKey(organisation_id, endpoint), wall(), now=wall()
-    )
+    recovered = await recover(handing.house.pool, Steps(), EndpointKey(organisation_id, endpoint), wall(), now=wall())
     resent = await deliveries.resend(connection, organisation_id, endpoint, 1, 1, wall())
     await courier.deliver_due()
 
@@ -1278,9 +1276,9 @@ async def test_another_organisations_endpoint_cannot_be_moved(office, receiver, 
     await office.tell(wall(), [1], endpoint)
 
     theirs = stranger.key(endpoint)
-    await endpoint_runs.park_removed(pool, Steps(), theirs)
-    await endpoint_runs.resume(pool, Steps(), theirs, now=wall() - DAY)
-    recovered = await endpoint_runs.recover(pool, Steps(), theirs, wall(), now=wall())
+    await park_removed(pool, Steps(), theirs)
+    await resume(pool, Steps(), theirs, now=wall() - DAY)
+    recovered = await recover(pool, Steps(), theirs, wall(), now=wall())
 
     assert recovered == 0
     assert not await deliveries.resend(connection, stranger.organisation_id, endpoint, 1, 1, wall())

@@ -10,6 +10,7 @@ import pytest_asyncio
 from kosminar.core.bucket import bucket_of_customer
 from kosminar.core.customer import IdentifierType, NewCustomer, Registration, Status
 from kosminar.core.errors import Code
+from kosminar.engine.use_cases import clock
 from kosminar.engine.use_cases import customers as registration
 from kosminar.engine.use_cases.customers import register
 from kosminar.store import customers, organisations
@@ -277,7 +278,7 @@ async def test_what_is_registered_is_dated_by_the_organisations_clock(pool, acme
     past = NOW - timedelta(days=400)
     walked = await insert_organisation(pool, "walked", test_clock_at=past)
 
-    assert await registration.instant(pool, walked, wall=NOW) == past
-    assert await registration.instant(pool, acme, wall=NOW + timedelta(days=1)) == NOW + timedelta(days=1)
+    assert await clock.instant(pool, walked, wall=NOW) == past
+    assert await clock.instant(pool, acme, wall=NOW + timedelta(days=1)) == NOW + timedelta(days=1)
     # The wall was set back.
-    assert await registration.instant(pool, acme, wall=past) == NOW
+    assert await clock.instant(pool, acme, wall=past) == NOW

@@ -2,7 +2,7 @@
 
 A key belongs to the caller who used it. The answer that was kept first is the answer: a request that comes to another
 one later has changed nothing. It is kept in the transaction of the change wherever there is one transaction:
-by the writer for what is asked of a customer, by `change_once` for the rest. A request that was cut off between the
+by the Writer for what is asked of a customer, by engine/use_cases/once.py for the rest. A request that was cut off between the
 change and its answer therefore finds the answer, and not the change, when it is repeated; one that was cut off before
 finds neither and runs. What takes several transactions keeps what it has begun, and a repeat goes on with that.
 Signing in is no change and belongs to no caller yet, so the token operations keep nothing.
@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from kosminar.api.answer import Answer
-from kosminar.api.operation import Call, Operation, Refused
+from kosminar.api.operation import Call, Operation, Refused, refused
 from kosminar.api.places import CURRENT, unless_gone
 from kosminar.api.request import in_shape
 from kosminar.core.bucket import bucket_of_key
 from kosminar.core.decoder import decode, encode
-from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.idempotency import BEGUN, WHOLE, IdempotencyKey
-from kosminar.engine.change import Kept, KeptOutcome, Outcome
-from kosminar.store import idempotency
-from kosminar.store.queries import Connection
+from kosminar.core.errors import invalid
+from kosminar.core.idempotency import WHOLE, IdempotencyKey
+from kosminar.engine.change import Kept, KeptOutcome
+from kosminar.engine.use_cases import once
+from kosminar.engine.use_cases.once import AnswerSlot, KeptRefusal, KeyReused
+from kosminar.engine.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -88,11 +89,10 @@ async def answer_once(house: "House", same_key: SameKey, operation: Operation, c
         return await operation.function(house, call)
     key, request_hash = _key(call), _request_hash(operation, call)
     async with same_key.alone(key):
-        async with house.pool.acquire() as connection:
-            first = await idempotency.claim(connection, key, request_hash, now=house.wall())
-            if first != request_hash:
-                raise Refused(Complaint.of(Code.IDEMPOTENCY_KEY_REUSED), status=CONFLICT)
-            known = await idempotency.find_result(connection, key, WHOLE)
+        try:
+            known = await once.claim(house.pool, key, request_hash, now=house.wall())
+        except KeyReused as reused:
+            raise Refused(*reused.complaints, status=CONFLICT) from None
         if known is not None:
             return _replayed(known)
         return await _work(house, operation, replace(call, key=key), key)
@@ -102,13 +102,14 @@ async def _work(house: "House", operation: Operation, call: Call, key: Idempoten
     """The answer that was kept first: ours, unless another process was faster."""
     try:
         answer = await operation.function(house, call)
-    except Refused as refused:
-        answer = in_shape(operation.path, refused)
+    except Refused as error:
+        answer = in_shape(operation.path, error)
+    except Refusal as refusal:
+        answer = in_shape(operation.path, refused(refusal, operation.path))
     if not _lasting(answer):
         return answer
     written = _written(answer)
-    async with house.pool.acquire() as connection:
-        counts = await idempotency.keep_first(connection, key, WHOLE, written)
+    counts = await once.keep_first(house.pool, key, written)
     return answer if counts == written else _replayed(counts)
 
 
@@ -119,7 +120,7 @@ def kept(call: Call, render: Callable[[Any], Answer]) -> Kept | None:
     return Kept(call.key, WHOLE, lambda outcome: _written(render(outcome)))
 
 
-def answer_of(outcome: Outcome, render: Callable[[Any], Answer]) -> Answer:
+def answer_of(outcome: Any, render: Callable[[Any], Answer]) -> Answer:
     """The answer to an outcome, kept or not."""
     return _read(outcome.result) if isinstance(outcome, KeptOutcome) else render(outcome)
 
@@ -131,51 +132,29 @@ def kept_item(call: Call, index: int, render: Callable[[Any], dict[str, Any]]) -
     return Kept(call.key, WHOLE + 1 + index, lambda outcome: encode(render(outcome)).decode())
 
 
-def item_of(outcome: Outcome, render: Callable[[Any], dict[str, Any]]) -> Any:
+def item_of(outcome: Any, render: Callable[[Any], dict[str, Any]]) -> Any:
     """The item's result, kept or not."""
     return decode(outcome.result.encode()) if isinstance(outcome, KeptOutcome) else render(outcome)
 
 
 async def change_once(
-    house: "House", call: Call, work: Callable[[Connection], Awaitable[Answer]], *, number: int = WHOLE
+    call: Call, render: Callable[[Any], Answer], change: Callable[[AnswerSlot | None], Awaitable[Any]]
 ) -> Answer:
-    """An operation's own transaction: the change and its answer are committed together, and under a key once.
-
-    What `work` refuses has changed nothing, and is kept too. `number` is BEGUN where something is left to do after the
-    commit: a repeat finds the answer, and does what is left.
-    """
-    async with house.pool.acquire() as connection, connection.transaction():
-        if (earlier := await repeated(connection, call, number)) is not None:
-            return earlier
-        try:
-            # A savepoint: a refusal half-way leaves no change, and is kept all the same.
-            async with connection.transaction():
-                answer = await work(connection)
-        except Refused as refused:
-            answer = in_shape(call.path, refused)
-        return await keep(connection, call, answer, number)
+    """The answer to a change that a use case makes in a transaction of its own, committed with it; under a key once."""
+    try:
+        return answer_of(await change(_slot(call, render)), render)
+    except KeptRefusal as earlier:
+        return _read(earlier.result)
+    except Refusal as refusal:
+        return in_shape(call.path, refused(refusal, call.path))
 
 
-async def repeated(connection: Connection, call: Call, number: int = WHOLE) -> Answer | None:
-    """First in an operation's own transaction: the answer of the request before; a repeat waits here for us."""
-    if call.key is None:
-        return None
-    await idempotency.hold(connection, call.key)
-    known = await idempotency.find_result(connection, call.key, number)
-    return None if known is None else _read(known)
+def _slot(call: Call, render: Callable[[Any], Answer]) -> AnswerSlot | None:
+    def write(outcome: Any) -> str | None:
+        answer = in_shape(call.path, refused(outcome, call.path)) if isinstance(outcome, Refusal) else render(outcome)
+        return _written(answer) if _lasting(answer) else None
 
-
-async def begun(connection: Connection, call: Call) -> bool:
-    """Whether an operation of several transactions has been judged, and only has to go on."""
-    return call.key is not None and await idempotency.find_result(connection, call.key, BEGUN) is not None
-
-
-async def keep(connection: Connection, call: Call, answer: Answer, number: int = WHOLE) -> Answer:
-    """Last in an operation's own transaction, which began with `repeated`."""
-    if call.key is not None and _lasting(answer):
-        first = await idempotency.insert_results(connection, [(call.key, number, _written(answer))])
-        assert first, "an operation that judges under the row of its key is the first to keep an answer"
-    return answer
+    return None if call.key is None else AnswerSlot(call.key, write, refused=lambda text: _read(text).refused)
 
 
 def _lasting(answer: Answer) -> bool:

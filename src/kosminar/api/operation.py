@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from kosminar.api.answer import JSON, Answer
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.decoder import Fields, Json, MalformedBody, decoding
-from kosminar.core.errors import Complaint, Fault, invalid
+from kosminar.core.errors import Code, Complaint, Fault, invalid
 from kosminar.core.idempotency import IdempotencyKey
+from kosminar.engine.use_cases.refusal import Refusal
 from kosminar.turns import in_turns
 
 if TYPE_CHECKING:
@@ -55,6 +56,21 @@ class Refused(Exception):
         self.complaints = complaints
         self.status = status
         self.headers = headers or {}
+
+
+# Of the native surface; the compatible one answers 400 to whatever a use case refuses.
+STATUSES: Final = {
+    Code.UNKNOWN_CUSTOMER: 404,
+    Code.UNKNOWN_ENDPOINT: 404,
+    Code.UNKNOWN_NOTIFICATION: 404,
+    Code.NO_TEST_CLOCK: 409,
+}
+
+
+def refused(refusal: Refusal, path: str) -> Refused:
+    """What a use case refused, with the status of the surface that the path belongs to."""
+    native = path.startswith("/v1/")
+    return Refused(*refusal.complaints, status=STATUSES.get(refusal.complaints[0].code, 400) if native else 400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

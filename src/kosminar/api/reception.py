@@ -16,15 +16,15 @@ from kosminar.api.authentication import Authenticator, permit
 from kosminar.api.body_memory import BodyMemory, Room
 from kosminar.api.idempotency import SameKey, answer_once
 from kosminar.api.limits import BODY_SECONDS, RateLimit
-from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id
+from kosminar.api.operation import Call, Operation, Refused, Version, malformed, path_id, refused
 from kosminar.api.paths import decoded
 from kosminar.api.request import ClientGone, body_has_come, headers_of, in_shape, peer_of, query_of, read_body, unread
 from kosminar.core.access import Caller
 from kosminar.core.decoder import MalformedBody
 from kosminar.core.errors import MESSAGES, Code, Complaint
-from kosminar.engine.retry import NotSaved
-from kosminar.store import organisations
-from kosminar.store.connections import is_away
+from kosminar.engine.retry import is_unavailable
+from kosminar.engine.use_cases import organisations
+from kosminar.engine.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -115,9 +115,7 @@ class Reception:
     async def _organisation_ids(self, caller: Caller, operation: Operation, headers: dict[str, str]) -> tuple[int, ...]:
         if scopes.is_own(headers):
             return (caller.organisation_id,)
-        async with self._house.pool.acquire() as connection:
-            hierarchy = await organisations.find_hierarchy(connection, caller.organisation_id)
-        assert hierarchy is not None, "organisations are never deleted"
+        hierarchy = await organisations.hierarchy(self._house, caller.organisation_id)
         found = scopes.resolve(headers, hierarchy, reading=operation.method == "GET", plural=operation.plural)
         if isinstance(found, Complaint):
             raise Refused(found)
@@ -128,12 +126,14 @@ def answer_to(error: Exception, *, path: str) -> Answer:
     """What the caller gets for an exception, in the shape of the surface that the path belongs to."""
     if isinstance(error, Refused):
         return in_shape(path, error)
+    if isinstance(error, Refusal):
+        return in_shape(path, refused(error, path))
     if isinstance(error, MalformedBody):
         return in_shape(path, Refused(malformed(error)))
     if isinstance(error, ClientGone):
         LOG.debug("client gone")
         return unread(path)
-    if isinstance(error, NotSaved) or is_away(error):
+    if is_unavailable(error):
         LOG.warning("unavailable", exc_info=error)
         return in_shape(path, Refused(Complaint.of(Code.TRY_AGAIN_LATER), status=503, headers=RETRY_AFTER))
     incident_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from kosminar.core.event import EventName
@@ -70,6 +70,13 @@ class Endpoint:
 
     def subscribes_to(self, name: EventName) -> bool:
         return self.event_names is None or name.value in self.event_names
+
+
+class EndpointKey(NamedTuple):
+    """An endpoint and whose it is."""
+
+    organisation_id: int
+    webhook_endpoint_id: int
 
 
 def read_url(value: Any) -> str:

@@ -20,6 +20,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from kosminar.core.endpoint import EndpointKey
 from kosminar.core.event import EventName
 from kosminar.core.reward import RewardState, parse_reward_id
 from kosminar.core.webhook import (
@@ -38,7 +39,7 @@ from kosminar.engine.outbound import Answer, Sender
 from kosminar.engine.trouble import Trouble
 from kosminar.engine.writer import Writer
 from kosminar.store import deliveries
-from kosminar.store.deliveries import EndpointDue, EndpointKey, Head, Turn
+from kosminar.store.deliveries import EndpointDue, Head, Turn
 from kosminar.store.link import within
 from kosminar.store.queries import Connection
 from kosminar.store.standings import CustomerKey

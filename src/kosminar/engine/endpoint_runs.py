@@ -15,9 +15,10 @@ from typing import Final
 import asyncpg
 
 from kosminar.core.decoder import encode
+from kosminar.core.endpoint import EndpointKey
 from kosminar.core.idempotency import BEGUN, IdempotencyKey
 from kosminar.store import deliveries, idempotency
-from kosminar.store.deliveries import FROM_THE_START, DeliveryPlace, EndpointKey
+from kosminar.store.deliveries import FROM_THE_START, DeliveryPlace
 from kosminar.store.queries import Connection
 from kosminar.store.standings import EVERY_BUCKET
 

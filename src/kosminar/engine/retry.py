@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from kosminar.engine.meters import Meters
+from kosminar.store.connections import is_away
 from kosminar.store.queries import Connection
 
 # A deadlock or a serialization failure lets another transaction go on; ten in a row is a fault.
@@ -80,3 +81,8 @@ async def in_attempts(
         except asyncpg.PostgresError as error:
             raise NotSaved("the database could not take the change") from error
     raise NotSaved("the database kept reporting deadlocks")
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database could not be reached or refused, so that the same request may well succeed later."""
+    return isinstance(error, NotSaved) or is_away(error)

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from kosminar.core.endpoint import EndpointKey
 from kosminar.core.event import EventName
 from kosminar.core.reward import RewardKey, RewardState, parse_reward_id
 from kosminar.core.webhook import DELIVERED_WITHIN
@@ -29,13 +30,6 @@ STEP: Final = 200
 
 class EndpointRemoved(Exception):
     """Nothing is sent to it any more."""
-
-
-class EndpointKey(NamedTuple):
-    """An endpoint and whose it is."""
-
-    organisation_id: int
-    webhook_endpoint_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from kosminar.api.answer import Answer, native, refusal
-from kosminar.api.idempotency import keep, repeated
+from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, refuse_faults
 from kosminar.core.access import Level, Resource
 from kosminar.core.customer import (
@@ -24,8 +24,7 @@ from kosminar.core.customer import (
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.engine.house import House
-from kosminar.engine.use_cases import customers as registration
-from kosminar.store.queries import Connection
+from kosminar.engine.use_cases import customers
 
 
 class Source(StrEnum):
@@ -58,15 +57,11 @@ class LookupName(StrEnum):
 async def post_customer(house: House, call: Call) -> Answer:
     """Registers one profile; one that exists is answered like a new one, with a warning."""
     new = _read_profile(await call.fields())
-    now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
-
-    async def work(connection: Connection) -> Answer:
-        if (earlier := await repeated(connection, call)) is not None:
-            return earlier
-        (result,) = await registration.register_in(connection, call.organisation_id, [new], now)
-        return await keep(connection, call, _answer(result))
-
-    return await registration.in_one_transaction(house.pool, work, meters=house.meters)
+    return await change_once(
+        call,
+        lambda registered: _answer(*registered),
+        lambda slot: customers.register_once(house, call.organisation_id, [new], slot=slot),
+    )
 
 
 def _answer(result: Registration) -> Answer:
@@ -94,12 +89,12 @@ async def named_customer(house: House, call: Call) -> int:
     if name is LookupName.ID:
         customer_id = query.digits("identifierValue")
         refuse_faults(query.faults)
-        found = customer_id if await registration.exists(house.pool, call.organisation_id, customer_id) else None
+        found = customer_id if await customers.exists(house.pool, call.organisation_id, customer_id) else None
     else:
         identifier_type = IdentifierType(name)
         value = query.required("identifierValue", partial(read_identifier, identifier_type), "")
         refuse_faults(query.faults)
-        found = await registration.lookup(house.pool, call.organisation_id, identifier_type, value)
+        found = await customers.lookup(house.pool, call.organisation_id, identifier_type, value)
     if found is None:
         raise Refused(Complaint.of(Code.UNKNOWN_CUSTOMER))
     return found

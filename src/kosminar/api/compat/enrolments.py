@@ -15,8 +15,9 @@ from kosminar.core.amount import ID_MAX, thousandths_of
 from kosminar.core.decide import Enrol, UnEnrol
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
-from kosminar.engine.change import EnrolmentChange, EnrolmentOutcome, Request
+from kosminar.engine.change import EnrolmentOutcome
 from kosminar.engine.house import House
+from kosminar.engine.use_cases import enrolments
 
 PERIOD_NAME_LENGTH_MAX: Final = 200
 
@@ -62,17 +63,18 @@ def _balance(value: Json) -> int:
 
 
 async def _submit(house: House, call: Call, customer_id: int, command: Enrol | UnEnrol) -> Answer:
-    change = EnrolmentChange(call.ids["targetGroupId"], command)
     render = partial(_answer, customer_id)
-    request = Request(
+    outcome = await enrolments.change(
+        house,
         call.organisation_id,
         customer_id,
-        change,
+        call.ids["targetGroupId"],
+        command,
         asked_by=call.caller.name,
         request_id=call.request_id,
         kept=kept(call, render),
     )
-    return answer_of(await house.writer.submit_one(request), render)
+    return answer_of(outcome, render)
 
 
 def _answer(customer_id: int, outcome: EnrolmentOutcome) -> Answer:

@@ -1,7 +1,7 @@
 """Target groups over the compatible API: created, read, deactivated.
 
 One shape for v3 and v3.1 (decision 5): what was asked comes back with ids, and periods with their status at the
-organisation's instant. A change holds the organisation's definitions, so that it falls between two batches.
+organisation's instant.
 """
 
 from datetime import datetime
@@ -15,19 +15,14 @@ from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Parameter, Refused
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import decimal_of
-from kosminar.core.clock import clock_now
-from kosminar.core.definition import DefinedProgramme, name_taken
-from kosminar.core.errors import Code, Complaint, invalid
-from kosminar.core.idempotency import BEGUN
+from kosminar.core.definition import DefinedProgramme
+from kosminar.core.errors import invalid
 from kosminar.core.period import Period, numbered_id
 from kosminar.core.programme import Level as StreakLevel
 from kosminar.core.programme import Target
 from kosminar.core.reward import RewardDefinition
 from kosminar.engine.house import House
-from kosminar.store import clocks, programmes
-from kosminar.store.queries import Connection
-
-UNKNOWN: Final = Complaint.of(Code.UNKNOWN_TARGET_GROUP)
+from kosminar.engine.use_cases import definitions
 
 
 async def post_target_group(house: House, call: Call) -> Answer:
@@ -37,26 +32,13 @@ async def post_target_group(house: House, call: Call) -> Answer:
     if complaints:
         return refusal(*complaints)
 
-    async def create(connection: Connection) -> Answer:
-        await programmes.lock_definitions(connection, call.organisation_id)
-        taken = await programmes.find_taken_names(connection, call.organisation_id, definition)
-        if any(taken):
-            paths = [path for path, is_taken in zip(("name", "targets[0].name"), taken, strict=True) if is_taken]
-            return refusal(*map(name_taken, paths))
-        change = await programmes.begin_change(connection, call.organisation_id, wall=house.wall())
-        target_group_id = await programmes.insert(
-            connection,
-            definition,
-            organisation_id=call.organisation_id,
-            created_by=call.caller.name,
-            now=change.at,
-            version=change.version,
-        )
-        stored = await programmes.find(connection, call.organisation_id, target_group_id)
-        assert stored is not None, "inserted in this transaction"
-        return envelope(shown(stored, change.at), status=201)
-
-    return await change_once(house, call, create)
+    return await change_once(
+        call,
+        lambda made: envelope(shown(*made), status=201),
+        lambda slot: definitions.create(
+            house, call.organisation_id, definition, created_by=call.caller.name, slot=slot
+        ),
+    )
 
 
 async def list_target_groups(house: House, call: Call) -> Answer:
@@ -65,9 +47,7 @@ async def list_target_groups(house: House, call: Call) -> Answer:
     only_active = _flag(call, "includeOnlyActive")
     # Read and checked like the others; there are no user-created groups to include.
     _flag(call, "includeUserCreatedTargetGroups")
-    async with house.pool.acquire() as connection:
-        now = await _now(connection, house, call)
-        found = await programmes.list_all(connection, call.organisation_id)
+    found, now = await definitions.read_all(house, call.organisation_id)
     rows = [
         shown_row(stored, now, include_periods=include_periods) for stored in found if stored.active or not only_active
     ]
@@ -76,37 +56,18 @@ async def list_target_groups(house: House, call: Call) -> Answer:
 
 async def get_target_group(house: House, call: Call) -> Answer:
     """One target group; a deactivated one is still there, with active: false."""
-    async with house.pool.acquire() as connection:
-        now = await _now(connection, house, call)
-        stored = await programmes.find(connection, call.organisation_id, call.ids["targetGroupId"])
-    return refusal(UNKNOWN) if stored is None else envelope(shown(stored, now))
+    return envelope(shown(*await definitions.read(house, call.organisation_id, call.ids["targetGroupId"])))
 
 
 async def delete_target_group(house: House, call: Call) -> Answer:
     """Deactivate: nothing counts any more, ended periods are paid, the running one is not (decision 28)."""
-    organisation_id, target_group_id = call.organisation_id, call.ids["targetGroupId"]
-
-    async def deactivate(connection: Connection) -> Answer:
-        await programmes.lock_definitions(connection, organisation_id)
-        stored = await programmes.find(connection, organisation_id, target_group_id)
-        if stored is None or not stored.active:
-            return refusal(UNKNOWN)
-        change = await programmes.begin_change(connection, organisation_id, wall=house.wall())
-        await programmes.deactivate(
-            connection,
-            organisation_id,
-            target_group_id,
-            deactivated_by=call.caller.name,
-            now=change.at,
-            version=change.version,
-        )
-        return envelope(data=True)
-
-    answer = await change_once(house, call, deactivate, number=BEGUN)
-    if not answer.refused:
-        # After the commit, because it forfeits through the writer, whose batches see the deactivation only then.
-        await house.closer.settle(organisation_id)
-    return answer
+    return await change_once(
+        call,
+        lambda _: envelope(data=True),
+        lambda slot: definitions.deactivate(
+            house, call.organisation_id, call.ids["targetGroupId"], deactivated_by=call.caller.name, slot=slot
+        ),
+    )
 
 
 def shown(stored: DefinedProgramme, now: datetime) -> dict[str, Any]:
@@ -244,11 +205,6 @@ def _attribution(stored: DefinedProgramme) -> dict[str, Any]:
 
 def _person(name: str) -> dict[str, Any]:
     return {"id": None, "code": name, "description": None, "name": name, "type": "TILL"}
-
-
-async def _now(connection: Connection, house: House, call: Call) -> datetime:
-    clock = await clocks.fetch(connection, call.organisation_id)
-    return clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=house.wall())
 
 
 def _flag(call: Call, name: str) -> bool:

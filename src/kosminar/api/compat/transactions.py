@@ -15,14 +15,13 @@ from kosminar.api.idempotency import answer_of, kept
 from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.facts import FACT, shown
 from kosminar.core.access import Level, Resource
-from kosminar.core.activity import TRANSACTION, UNDATED, Activity
 from kosminar.core.amount import ZERO, decimal_of, thousandths_of
 from kosminar.core.decoder import Fields, Json
 from kosminar.core.errors import Code, Complaint
 from kosminar.core.number import stable_number
-from kosminar.engine.change import ActivityOutcome, Request
+from kosminar.engine.change import ActivityOutcome
 from kosminar.engine.house import House
-from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases import activities
 
 # As published.
 BILL_NUMBER_LENGTH_MAX: Final = 50
@@ -41,22 +40,19 @@ async def post_transaction(house: House, call: Call) -> Answer:
     attributes: dict[str, Any] = {"billNumber": bill_number, "amount": amount, **_optional_amounts(fields)}
     refuse_faults(fields.faults)
     customer_id = await named_customer(house, call)
-    occurred_at = billed_at
-    if occurred_at is None:
-        # Dated when it is processed, and marked so that a repeat is known for the same bill.
-        occurred_at = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
-        attributes[UNDATED] = True
-    activity = Activity(f"bill:{bill_number}", TRANSACTION, occurred_at, attributes)
-    render = partial(_answer, stable_number(call.organisation_id, customer_id, activity.activity_id))
-    request = Request(
+    render = partial(_answer, stable_number(call.organisation_id, customer_id, activities.id_of_bill(bill_number)))
+    outcome = await activities.accept_bill(
+        house,
         call.organisation_id,
         customer_id,
-        activity,
+        bill_number,
+        attributes,
+        billed_at=billed_at,
         asked_by=call.caller.name,
         request_id=call.request_id,
         kept=kept(call, render),
     )
-    return answer_of(await house.writer.submit_one(request), render)
+    return answer_of(outcome, render)
 
 
 def _answer(created_id: int, outcome: ActivityOutcome) -> Answer:

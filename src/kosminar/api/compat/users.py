@@ -13,9 +13,7 @@ from kosminar.api.compat.dates import first_day, last_day, last_instant, twins
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, Version, enveloped, path_id
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX, decimal_of
-from kosminar.core.clock import clock_now
 from kosminar.core.customer import Customer
-from kosminar.core.decide import settle
 from kosminar.core.errors import Code, Complaint, invalid
 from kosminar.core.measure.measure import Entity
 from kosminar.core.number import stable_number
@@ -23,10 +21,8 @@ from kosminar.core.period import Period
 from kosminar.core.programme import Level as StreakLevel
 from kosminar.core.programme import Programme, RunCount, Target
 from kosminar.core.standing import MILESTONE_RUN, Standing, TargetStanding
-from kosminar.engine.catalogue import Catalogue
 from kosminar.engine.house import House
-from kosminar.store import standings
-from kosminar.store.standings import CustomerKey, CustomerWithStandings
+from kosminar.engine.use_cases import standings
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,40 +57,16 @@ async def _read(
     house: House, call: Call, organisation_id: int, asked: Asked
 ) -> tuple[Customer, list[dict[str, Any]]] | None:
     customer_id = call.ids["userId"]
-    seen = await _see(house, CustomerKey.of(organisation_id, customer_id))
-    if seen is None:
+    found = await standings.read(
+        house, organisation_id, customer_id, target_id=asked.target_id, deactivated=asked.deactivated
+    )
+    if found is None:
         return None
-    found, catalogue = seen
-    defined = [
-        programme
-        for programme in catalogue.by_group.values()
-        if (asked.target_id is None or programme.has_target(asked.target_id))
-        and (asked.deactivated or programme.deactivated_at is None)
+    groups = [
+        _Shown(programme, standing, customer_id, found.at, asked).group(call.version)
+        for programme, standing in found.groups
     ]
-    remembered = found.standings(defined)
-    now = clock_now(test_clock=found.clock.test_clock, clock_at=found.clock.clock_at, wall=house.wall())
-    groups = []
-    for programme in defined:
-        standing, _ = settle(programme, remembered[programme.target_group_id], now)
-        if any(part.enrolments for part in standing.targets):
-            groups.append(_Shown(programme, standing, customer_id, now, asked).group(call.version))
     return found.customer, groups
-
-
-async def _see(house: House, key: CustomerKey) -> tuple[CustomerWithStandings, Catalogue] | None:
-    """The customer, and the definitions of the same moment: mostly those that are known already."""
-    async with house.pool.acquire() as connection:
-        found = await standings.find(connection, key)
-        if found is None:
-            return None
-        known = house.catalogues.known(key.organisation_id, found.clock.edition)
-        if known is not None:
-            return found, known
-        # To read them takes several statements, which a snapshot holds together.
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            found = await standings.find(connection, key)
-            assert found is not None, "customers are never deleted"
-            return found, await house.catalogues.get(connection, key.organisation_id, found.clock.edition)
 
 
 class _Shown:

@@ -16,9 +16,11 @@ from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import Json
 from kosminar.core.errors import MESSAGES, Code, Fault, invalid
-from kosminar.engine.change import ActivityOutcome, Request, Status
+from kosminar.engine.change import ActivityOutcome, Status
 from kosminar.engine.house import House
 from kosminar.engine.intake import ACTIVITY_ID_LENGTH_MAX, ATTRIBUTE_COUNT_MAX, TYPE_LENGTH_MAX, read_activity
+from kosminar.engine.use_cases import activities
+from kosminar.engine.use_cases.activities import GivenActivity
 from kosminar.turns import each_in_turns
 
 ACTIVITY_COUNT_MAX: Final = 1_000
@@ -37,16 +39,16 @@ async def post_activities(house: House, call: Call) -> Answer:
     )
     renders = [partial(_result, item) for item in items]
     outcomes = iter(
-        await house.writer.submit(
-            Request(
-                call.organisation_id,
-                *one,
-                asked_by=call.caller.name,
-                request_id=call.request_id,
-                kept=kept_item(call, index, renders[index]),
-            )
-            for index, one in enumerate(read)
-            if isinstance(one, tuple)
+        await activities.accept(
+            house,
+            call.organisation_id,
+            (
+                GivenActivity(*one, kept_item(call, index, renders[index]))
+                for index, one in enumerate(read)
+                if isinstance(one, tuple)
+            ),
+            asked_by=call.caller.name,
+            request_id=call.request_id,
         )
     )
 

@@ -3,21 +3,16 @@
 from typing import Final
 
 from kosminar.api.answer import Answer, native
-from kosminar.api.operation import Call, Operation, Refused, Schema, refuse_faults
+from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.core.access import Level, Resource
-from kosminar.core.clock import clock_now
-from kosminar.core.errors import Code, Complaint
-from kosminar.engine.closer import NoTestClock
 from kosminar.engine.house import House
-from kosminar.store import clocks
+from kosminar.engine.use_cases import clock
 
 
 async def show_clock(house: House, call: Call) -> Answer:
     """What time it is for this organisation, and whether it is a test clock."""
-    async with house.pool.acquire() as connection:
-        state = await clocks.fetch(connection, call.organisation_id)
-    now = clock_now(test_clock=state.test_clock, clock_at=state.clock_at, wall=house.wall())
-    return native({"now": now, "testClock": state.test_clock})
+    found = await clock.read(house, call.organisation_id)
+    return native({"now": found.now, "testClock": found.test_clock})
 
 
 async def advance_clock(house: House, call: Call) -> Answer:
@@ -25,10 +20,7 @@ async def advance_clock(house: House, call: Call) -> Answer:
     fields = await call.fields()
     to = fields.instant("to", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
-    try:
-        now = await house.closer.advance(call.organisation_id, to, key=call.key)
-    except NoTestClock:
-        raise Refused(Complaint.of(Code.NO_TEST_CLOCK), status=409) from None
+    now = await clock.advance(house, call.organisation_id, to, key=call.key)
     return native({"now": now, "status": "ready"})
 
 

@@ -7,7 +7,7 @@ What is decided about each: core/customer.py.
 from typing import Any, Final
 
 from kosminar.api.answer import Answer, native
-from kosminar.api.idempotency import keep, repeated
+from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.core import customer
 from kosminar.core.access import Level, Resource
@@ -15,9 +15,8 @@ from kosminar.core.customer import IDENTIFIER_LENGTH_MAX, NAME_LENGTH_MAX, NewCu
 from kosminar.core.decoder import Json
 from kosminar.core.errors import Code, Fault, invalid
 from kosminar.engine.house import House
-from kosminar.engine.use_cases import customers as registration
+from kosminar.engine.use_cases import customers
 from kosminar.engine.use_cases.customers import BATCH_COUNT_MAX
-from kosminar.store.queries import Connection
 from kosminar.turns import each_in_turns
 
 
@@ -26,18 +25,17 @@ async def post_customers(house: House, call: Call) -> Answer:
     fields = await call.fields()
     items: list[Json] = fields.required("customers", _batch, [])
     refuse_faults(fields.faults)
-    now = await registration.instant(house.pool, call.organisation_id, wall=house.wall())
     read = await each_in_turns(lambda place: _read(items[place], f"customers[{place}]"), range(len(items)))
     faultless = [new for new in read if isinstance(new, NewCustomer)]
 
-    async def work(connection: Connection) -> Answer:
-        if (earlier := await repeated(connection, call)) is not None:
-            return earlier
-        decided = iter(await registration.register_in(connection, call.organisation_id, faultless, now))
+    def render(registered: list[Registration]) -> Answer:
+        decided = iter(registered)
         results = [one if isinstance(one, Registration) else next(decided) for one in read]
-        return await keep(connection, call, native({"results": [_shown(result) for result in results]}))
+        return native({"results": [_shown(result) for result in results]})
 
-    return await registration.in_one_transaction(house.pool, work, meters=house.meters)
+    return await change_once(
+        call, render, lambda slot: customers.register_once(house, call.organisation_id, faultless, slot=slot)
+    )
 
 
 def _batch(value: Json) -> list[Json]:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from kosminar.api.operation import Call, Refused, refuse_faults
+from kosminar.api.operation import Call, refuse_faults
 from kosminar.core.decoder import Fields
 from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
@@ -13,7 +13,6 @@ from kosminar.core.endpoint import (
     read_headers,
     read_url,
 )
-from kosminar.core.errors import invalid
 from kosminar.engine.use_cases.endpoints import NewEndpoint
 
 # What its owner may ask for; the others come about by themselves.
@@ -53,18 +52,6 @@ async def read_changes(call: Call) -> tuple[dict[str, Any], EndpointState | None
         fields.fault("", "must name something to change")
     refuse_faults(fields.faults)
     return changes, state
-
-
-def refuse_unless(*, reachable: bool) -> None:
-    """Says nothing of the addresses that the name has: they may be our neighbours'. Raises Refused."""
-    if not reachable:
-        raise Refused(
-            invalid(
-                "url",
-                "names no address that may be reached: https goes to public addresses, and anything else to the "
-                "networks that the operator names in KOSMINAR_WEBHOOK_NETWORKS",
-            )
-        )
 
 
 def _connections(fields: Fields) -> int | None:

@@ -1,11 +1,10 @@
 """A customer's audit trail, oldest first; and the one shape in which a fact is shown everywhere."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, Final
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
 
 from kosminar.api.answer import Answer, native
-from kosminar.api.known import require_customer
 from kosminar.api.operation import Call, Operation, Schema
 from kosminar.api.v1.page import (
     BIGINT_MAX,
@@ -18,12 +17,8 @@ from kosminar.api.v1.page import (
     write_cursor,
 )
 from kosminar.core.access import Level, Resource
-from kosminar.engine.catalogue import Catalogue
 from kosminar.engine.house import House
-from kosminar.store import facts, journal
-from kosminar.store.facts import RecordedFact
-from kosminar.store.journal import StoredFacts
-from kosminar.store.standings import CustomerKey
+from kosminar.engine.use_cases import facts
 
 # Sequence and ordinal.
 KEY_MAXIMA: Final = (BIGINT_MAX, SMALLINT_MAX)
@@ -44,7 +39,28 @@ FACT: Final[Schema] = {
 }
 
 
-def shown(fact: RecordedFact) -> dict[str, Any]:
+class Fact(Protocol):
+    """What of a fact is shown; of what does not concern it None."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def target_group_id(self) -> int: ...
+    @property
+    def target_id(self) -> int: ...
+    @property
+    def period_id(self) -> int | None: ...
+    @property
+    def level_id(self) -> int | None: ...
+    @property
+    def value(self) -> Decimal | None: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+def shown(fact: Fact) -> dict[str, Any]:
     return {
         "name": fact.name,
         "at": fact.at,
@@ -61,28 +77,15 @@ async def list_facts(house: House, call: Call) -> Answer:
     """What happened to a customer, in the order in which it happened."""
     limit = page_limit(call)
     after = read_cursor(call, KEY_MAXIMA) or (0, 0)
-    key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
-    async with house.pool.acquire() as connection:
-        # The facts of the first number may all have been shown.
-        stored = await journal.list_facts(connection, key, first=after[0], limit=limit + 2)
-        if not stored:
-            # Whoever has facts is a customer.
-            await require_customer(connection, call, key.organisation_id, key.customer_id)
-        # Read after the facts, so that it knows every target that they name.
-        catalogue = await house.catalogues.now(connection, call.organisation_id)
-    found = list(islice(_after(catalogue, stored, after), limit + 1))
-    last = found[limit - 1] if len(found) > limit else None
-    cursor = None if last is None else write_cursor(last.sequence, last.ordinal)
-    return native({"data": [shown(fact) for fact in found[:limit]], "next": cursor})
-
-
-def _after(catalogue: Catalogue, stored: Iterable[StoredFacts], after: tuple[int, ...]) -> Iterator[RecordedFact]:
-    """The facts that come after (sequence, ordinal). What is not asked for is not read."""
-    for number, text, reason in stored:
-        of_number = ((catalogue.by_target[fact.target_id], fact) for fact in facts.read(text, reason=reason))
-        for fact in facts.recorded(of_number, sequence=number):
-            if (fact.sequence, fact.ordinal) > after:
-                yield fact
+    page = await facts.list_page(
+        house, call.organisation_id, call.ids["customerId"], after=(after[0], after[1]), limit=limit
+    )
+    return native(
+        {
+            "data": [shown(fact) for fact in page.facts],
+            "next": None if page.last is None else write_cursor(*page.last),
+        }
+    )
 
 
 OPERATIONS: Final = (

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from kosminar.api.answer import Answer, native, problem
 from kosminar.api.idempotency import answer_of, kept
-from kosminar.api.known import require_customer
 from kosminar.api.operation import Call, Operation, Schema, refuse_faults
 from kosminar.api.v1.page import (
     BIGINT_MAX,
@@ -35,10 +34,9 @@ from kosminar.core.reward import (
     parse_reward_id,
     reward_id,
 )
-from kosminar.engine.change import ReportOutcome, Request, RewardReport
+from kosminar.engine.change import ReportOutcome, RewardReport
 from kosminar.engine.house import House
-from kosminar.store import rewards
-from kosminar.store.standings import CustomerKey
+from kosminar.engine.use_cases import rewards
 
 # Target, period, level, run and reward definition.
 KEY_MAXIMA: Final = (BIGINT_MAX, BIGINT_MAX, BIGINT_MAX, INTEGER_MAX, BIGINT_MAX)
@@ -68,26 +66,14 @@ async def list_rewards(house: House, call: Call) -> Answer:
     limit = page_limit(call)
     cursor = read_cursor(call, KEY_MAXIMA)
     after = FIRST_REWARD_KEY if cursor is None else RewardKey(*cursor)
-    key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
-    async with house.pool.acquire() as connection:
-        found = await rewards.list_page(connection, key, after=after, limit=limit + 1)
-        if not found:
-            # Whoever has rewards is a customer.
-            await require_customer(connection, call, key.organisation_id, key.customer_id)
-        # Read after the rewards, so that it has the programme of each.
-        programmes = (await house.catalogues.now(connection, key.organisation_id)).by_target if found else {}
-    last = found[limit - 1].key if len(found) > limit else None
+    page = await rewards.list_page(house, call.organisation_id, call.ids["customerId"], after=after, limit=limit)
+    last = page.last
     following = (
         None
         if last is None
         else write_cursor(last.target_id, last.period_id, last.level_id, last.run, last.reward_definition_id)
     )
-    rows = [
-        shown(key.customer_id, reward, programmes[reward.key.target_id])
-        for reward in found[:limit]
-        # The audit reports a reward of a target that there is not; nothing can be said of it here.
-        if reward.key.target_id in programmes
-    ]
+    rows = [shown(call.ids["customerId"], reward, programme) for reward, programme in page.rewards]
     return native({"data": rows, "next": following})
 
 
@@ -120,7 +106,8 @@ async def _report(house: House, call: Call, outcome: RewardState, reason: str | 
     customer_id, key = named
     report = RewardReport(key, outcome, reason)
     render = partial(_reported, customer_id)
-    request = Request(
+    result = await rewards.report(
+        house,
         call.organisation_id,
         customer_id,
         report,
@@ -128,7 +115,7 @@ async def _report(house: House, call: Call, outcome: RewardState, reason: str | 
         request_id=call.request_id,
         kept=kept(call, render),
     )
-    return answer_of(await house.writer.submit_one(request), render)
+    return answer_of(result, render)
 
 
 def _reported(customer_id: int, outcome: ReportOutcome) -> Answer:

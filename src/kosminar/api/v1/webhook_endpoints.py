@@ -5,15 +5,13 @@ docs/webhooks.md.
 """
 
 import os
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from kosminar.api.answer import Answer, native, problem
-from kosminar.api.idempotency import begun, change_once
-from kosminar.api.known import only_known_endpoints, require_customer, require_endpoint
+from kosminar.api.answer import Answer, native
+from kosminar.api.idempotency import change_once
 from kosminar.api.operation import Call, Operation, Parameter, Refused, Schema, path_id, refuse_faults
-from kosminar.api.v1.endpoint_fields import CHOSEN_STATES, read_changes, read_new, refuse_unless
+from kosminar.api.v1.endpoint_fields import CHOSEN_STATES, read_changes, read_new
 from kosminar.api.v1.page import BIGINT_MAX, CURSOR, LIMIT, page_limit, page_schema, read_cursor, write_cursor
 from kosminar.core.access import Level, Resource
 from kosminar.core.amount import ID_MAX
@@ -21,101 +19,65 @@ from kosminar.core.endpoint import (
     CONNECTION_COUNT_DEFAULT,
     CONNECTION_COUNT_MAX,
     DESCRIPTION_LENGTH_MAX,
-    ENDPOINT_COUNT_MAX,
     HEADER_COUNT_MAX,
     HEADER_VALUE_LENGTH_MAX,
     HEADER_VALUE_PATTERN,
     OVERLAP_HOURS_MAX,
     URL_LENGTH_MAX,
     Endpoint,
+    EndpointKey,
     EndpointState,
 )
-from kosminar.core.errors import MESSAGES, Code, Complaint, invalid
-from kosminar.core.event import EventName, event_id, sealed
-from kosminar.core.idempotency import BEGUN
+from kosminar.core.errors import Code, Complaint, invalid
+from kosminar.core.event import EventName, event_id
 from kosminar.core.webhook import secret_text
-from kosminar.engine import endpoint_runs
 from kosminar.engine.house import House
 from kosminar.engine.use_cases import endpoints
-from kosminar.engine.use_cases.endpoints import SECRET_BYTES, TooManyEndpoints
-from kosminar.store import deliveries, notifications, webhook_endpoints
-from kosminar.store.deliveries import Delivery, DeliveryPlace, EndpointKey
-from kosminar.store.notifications import Notification
-from kosminar.store.queries import Connection
-from kosminar.store.standings import CustomerKey
+from kosminar.engine.use_cases.endpoints import SECRET_BYTES, TestUnderWay
 
 DELIVERY_STATES: Final = ("waiting", "delivered", "refused", "parked")
-TEST_EVENT: Final = "webhookTest"
 RETRY_AFTER: Final = {"Retry-After": "15"}
 
 
 async def create_endpoint(house: House, call: Call) -> Answer:
     """A new endpoint, active from the next change on; its secret is in this answer and in no other."""
     new = await read_new(call)
-    secret, reachable = os.urandom(SECRET_BYTES), await house.courier.may_reach(new.url)
-
-    async def create(connection: Connection) -> Answer:
-        refuse_unless(reachable=reachable)
-        try:
-            made = await endpoints.create(connection, call.organisation_id, new, secret=secret, wall=house.wall())
-        except TooManyEndpoints:
-            raise Refused(invalid("", f"An organisation has at most {ENDPOINT_COUNT_MAX} webhook endpoints")) from None
-        return native({**shown(made), "secret": secret_text(secret)}, status=201)
-
-    return await change_once(house, call, create)
+    secret = os.urandom(SECRET_BYTES)
+    return await change_once(
+        call,
+        lambda made: native({**shown(made), "secret": secret_text(secret)}, status=201),
+        lambda slot: endpoints.create(house, call.organisation_id, new, secret=secret, slot=slot),
+    )
 
 
 async def list_endpoints(house: House, call: Call) -> Answer:
     """Every endpoint of the organisation, by id."""
-    async with house.pool.acquire() as connection:
-        found = await webhook_endpoints.list_of(connection, call.organisation_id)
+    found = await endpoints.list_all(house, call.organisation_id)
     return native({"data": [shown(endpoint) for endpoint in found]})
 
 
 async def get_endpoint(house: House, call: Call) -> Answer:
     """One endpoint, with how its deliveries fare."""
-    async with house.pool.acquire() as connection:
-        return native(shown(await require_endpoint(connection, call)))
+    return native(shown(await endpoints.read(house, _key(call))))
 
 
 async def change_endpoint(house: House, call: Call) -> Answer:
     """Change what is given and nothing else; null clears. Set active, everything that waits is due, and has its days."""
     changes, state = await read_changes(call)
-    # Looked up before the transaction and judged within: the name may have other addresses when the call is repeated.
-    reachable = "url" not in changes or await house.courier.may_reach(changes["url"])
-    now = house.wall()
-
-    def changed(endpoint: Endpoint) -> Endpoint:
-        endpoint = replace(endpoint, **changes)
-        if state is EndpointState.ACTIVE:
-            # Also if it is: whoever asks again may have been cut off.
-            return endpoints.activated(endpoint, now=now)
-        return endpoint if state is None else replace(endpoint, state=state, reason=None)
-
-    async def change(connection: Connection) -> Answer:
-        refuse_unless(reachable=reachable)
-        with only_known_endpoints():
-            return native(shown(await endpoints.change(connection, *_key(call), changed, wall=now)))
-
-    answer = await change_once(house, call, change, number=BEGUN)
-    if not answer.refused and state is EndpointState.ACTIVE:
-        await endpoint_runs.resume(house.pool, house.endpoint_steps, _key(call), now=now)
-        house.courier.nudge()
-    return answer
+    return await change_once(
+        call,
+        lambda changed: native(shown(changed)),
+        lambda slot: endpoints.change(house, _key(call), changes, state, slot=slot),
+    )
 
 
 async def delete_endpoint(house: House, call: Call) -> Answer:
     """Gone for good; what waited for it is parked. Rewards that it was to hand over stay pending until reported."""
-
-    async def remove(connection: Connection) -> Answer:
-        with only_known_endpoints():
-            await endpoints.remove(connection, _key(call), wall=house.wall())
-        return native({"state": EndpointState.REMOVED})
-
-    answer = await change_once(house, call, remove, number=BEGUN)
-    if not answer.refused:
-        await endpoint_runs.park_removed(house.pool, house.endpoint_steps, _key(call))
-    return answer
+    return await change_once(
+        call,
+        lambda state: native({"state": state}),
+        lambda slot: endpoints.remove(house, _key(call), slot=slot),
+    )
 
 
 async def rotate_secret(house: House, call: Call) -> Answer:
@@ -123,27 +85,20 @@ async def rotate_secret(house: House, call: Call) -> Answer:
     fields = await call.fields()
     overlap = timedelta(hours=fields.whole_number("overlapHours", minimum=0, maximum=OVERLAP_HOURS_MAX))
     refuse_faults(fields.faults)
-    secret, now = os.urandom(SECRET_BYTES), house.wall()
-
-    def rotated(was: Endpoint) -> Endpoint:
-        return endpoints.with_new_secret(was, secret, now=now, overlap=overlap)
-
-    async def rotate(connection: Connection) -> Answer:
-        with only_known_endpoints():
-            endpoint = await endpoints.change(connection, *_key(call), rotated, wall=now)
-        return native({**shown(endpoint), "secret": secret_text(secret)})
-
-    return await change_once(house, call, rotate)
+    secret = os.urandom(SECRET_BYTES)
+    return await change_once(
+        call,
+        lambda rotated: native({**shown(rotated), "secret": secret_text(secret)}),
+        lambda slot: endpoints.rotate_secret(house, _key(call), secret, overlap=overlap, slot=slot),
+    )
 
 
 async def try_endpoint(house: House, call: Call) -> Answer:
     """Send a signed `webhookTest` now, whatever the state; what came of it is the answer, and recorded nowhere."""
-    async with house.pool.acquire() as connection:
-        endpoint = await require_endpoint(connection, call)
-    async with house.endpoint_tests.alone(endpoint.webhook_endpoint_id) as alone:
-        if not alone:
-            raise Refused(Complaint.of(Code.TOO_MANY_REQUESTS), status=429, headers=RETRY_AFTER)
-        outcome = await house.courier.send_test(endpoint, _test_body(call, house.wall()))
+    try:
+        outcome = await endpoints.test(house, _key(call), request_id=call.request_id)
+    except TestUnderWay:
+        raise Refused(Complaint.of(Code.TOO_MANY_REQUESTS), status=429, headers=RETRY_AFTER) from None
     return native({"status": outcome.status, "error": outcome.error, "milliseconds": outcome.milliseconds})
 
 
@@ -157,37 +112,40 @@ async def list_deliveries(house: House, call: Call) -> Answer:
     customer_id = None if "customerId" not in call.query else path_id("customerId", call.query["customerId"])
     if state == "delivered" and customer_id is None:
         raise Refused(invalid("customerId", "is required where state is delivered"))
-    async with house.pool.acquire() as connection:
-        await require_endpoint(connection, call)
-        found = await deliveries.list_page(
-            connection,
-            call.organisation_id,
-            call.ids["endpointId"],
-            state=state,
-            customer_id=customer_id,
-            after=DeliveryPlace(0, 0) if cursor is None else DeliveryPlace(*cursor),
-            limit=limit + 1,
-        )
-    last = found[limit - 1] if len(found) > limit else None
-    following = None if last is None else write_cursor(last.customer_id, last.number)
-    return native({"data": [_shown_delivery(call, one) for one in found[:limit]], "next": following})
+    page = await endpoints.list_deliveries(
+        house,
+        _key(call),
+        state=state,
+        customer_id=customer_id,
+        after=None if cursor is None else (cursor[0], cursor[1]),
+        limit=limit,
+    )
+    rows = [
+        {
+            "eventId": event_id(call.organisation_id, delivery.customer_id, delivery.generation, delivery.number),
+            "customerId": delivery.customer_id,
+            "number": delivery.number,
+            "eventName": delivery.name,
+            "createdAt": delivery.created_at,
+            "state": delivery.state,
+            "attemptCount": delivery.attempt_count,
+            "expiresAt": delivery.expires_at,
+            "attemptedAt": delivery.attempted_at,
+            "status": delivery.status,
+            "error": delivery.error,
+        }
+        for delivery in page.deliveries
+    ]
+    return native({"data": rows, "next": None if page.last is None else write_cursor(*page.last)})
 
 
 async def resend(house: House, call: Call) -> Answer:
     """Send one notification once more, whatever came of it before; it takes its turn by its number."""
-    customer_id, number = call.ids["customerId"], call.ids["number"]
-
-    async def start_again(connection: Connection) -> Answer:
-        await require_endpoint(connection, call)
-        with only_known_endpoints():
-            there = await deliveries.resend(connection, *_key(call), customer_id, number, house.wall())
-        if not there:
-            return problem(404, Code.UNKNOWN_NOTIFICATION, MESSAGES[Code.UNKNOWN_NOTIFICATION])
-        return native({"status": "waiting"})
-
-    answer = await change_once(house, call, start_again)
-    house.courier.nudge()
-    return answer
+    return await change_once(
+        call,
+        lambda _: native({"status": "waiting"}),
+        lambda slot: endpoints.resend(house, _key(call), call.ids["customerId"], call.ids["number"], slot=slot),
+    )
 
 
 async def recover(house: House, call: Call) -> Answer:
@@ -195,26 +153,29 @@ async def recover(house: House, call: Call) -> Answer:
     fields = await call.fields()
     since = fields.instant("since", await house.zones.of(call.organisation_id))
     refuse_faults(fields.faults)
-    async with house.pool.acquire() as connection:
-        if not await begun(connection, call):
-            await require_endpoint(connection, call)
-    with only_known_endpoints():
-        steps, now = house.endpoint_steps, house.wall()
-        count = await endpoint_runs.recover(house.pool, steps, _key(call), since, now=now, key=call.key)
-    house.courier.nudge()
-    return native({"count": count})
+    return native({"count": await endpoints.recover(house, _key(call), since, key=call.key)})
 
 
 async def list_notifications(house: House, call: Call) -> Answer:
     """Everything that was written to be told of a customer, whether or not it was delivered, oldest first."""
     limit = page_limit(call)
     (after,) = read_cursor(call, (BIGINT_MAX,)) or (0,)
-    key = CustomerKey.of(call.organisation_id, call.ids["customerId"])
-    async with house.pool.acquire() as connection:
-        await require_customer(connection, call, key.organisation_id, key.customer_id)
-        found = await notifications.list_page(connection, key, after=after, limit=limit + 1)
-    following = write_cursor(found[limit - 1].number) if len(found) > limit else None
-    return native({"data": [_shown_notification(each) for each in found[:limit]], "next": following})
+    page = await endpoints.list_notifications(
+        house, call.organisation_id, call.ids["customerId"], after=after, limit=limit
+    )
+    rows = [
+        {
+            "number": notification.number,
+            "eventName": notification.name,
+            "rewardId": notification.reward_id,
+            "at": notification.at,
+            "createdAt": notification.created_at,
+            # As text, because it is signed byte for byte.
+            "body": notification.body,
+        }
+        for notification in page.notifications
+    ]
+    return native({"data": rows, "next": None if page.last is None else write_cursor(page.last)})
 
 
 # ---------------------------------------------------------------- parts
@@ -222,18 +183,6 @@ async def list_notifications(house: House, call: Call) -> Answer:
 
 def _key(call: Call) -> EndpointKey:
     return EndpointKey(call.organisation_id, call.ids["endpointId"])
-
-
-def _test_body(call: Call, now: datetime) -> str:
-    return sealed(
-        TEST_EVENT,
-        call.organisation_id,
-        event_id=f"{call.organisation_id}-test-{call.request_id}",
-        request_id=call.request_id,
-        at=now,
-        sequence=0,
-        data={},
-    )
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -251,34 +200,6 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "previousSecretUntil": endpoint.previous_secret_until,
         "createdAt": endpoint.created_at,
         "updatedAt": endpoint.updated_at,
-    }
-
-
-def _shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
-    return {
-        "eventId": event_id(call.organisation_id, delivery.customer_id, delivery.generation, delivery.number),
-        "customerId": delivery.customer_id,
-        "number": delivery.number,
-        "eventName": delivery.name,
-        "createdAt": delivery.created_at,
-        "state": delivery.state,
-        "attemptCount": delivery.attempt_count,
-        "expiresAt": delivery.expires_at,
-        "attemptedAt": delivery.attempted_at,
-        "status": delivery.status,
-        "error": delivery.error,
-    }
-
-
-def _shown_notification(notification: Notification) -> dict[str, Any]:
-    return {
-        "number": notification.number,
-        "eventName": notification.name,
-        "rewardId": notification.reward_id,
-        "at": notification.at,
-        "createdAt": notification.created_at,
-        # As text, because it is signed byte for byte.
-        "body": notification.body,
     }
 
 

@@ -13,11 +13,15 @@ from typing import Final, TypeVar
 import asyncpg
 
 from kosminar.core import customer
-from kosminar.core.clock import clock_now
 from kosminar.core.customer import Identifier, IdentifierType, NewCustomer, Registration, Status
+from kosminar.core.errors import Code
+from kosminar.engine.change import KeptOutcome
+from kosminar.engine.house import House
 from kosminar.engine.meters import Meters
 from kosminar.engine.retry import Overtaken, in_attempts
-from kosminar.store import clocks
+from kosminar.engine.use_cases import clock
+from kosminar.engine.use_cases.once import AnswerSlot, KeptRefusal, change_once_in
+from kosminar.engine.use_cases.refusal import Refusal
 from kosminar.store import customers as customers_store
 from kosminar.store.queries import Connection
 
@@ -48,6 +52,23 @@ async def register(
     )
 
 
+async def register_once(
+    house: House, organisation_id: int, customers: Sequence[NewCustomer], *, slot: AnswerSlot | None
+) -> list[Registration] | KeptOutcome:
+    """As `register`, dated by the organisation's clock, and under a key once. Raises NotSaved."""
+    now = await clock.instant(house.pool, organisation_id, wall=house.wall())
+
+    async def work(connection: Connection) -> list[Registration] | KeptOutcome | Refusal | KeptRefusal:
+        return await change_once_in(
+            connection, slot, lambda connection: register_in(connection, organisation_id, customers, now)
+        )
+
+    outcome = await in_one_transaction(house.pool, work, meters=house.meters)
+    if isinstance(outcome, Refusal | KeptRefusal):
+        raise outcome
+    return outcome
+
+
 async def in_one_transaction(
     pool: asyncpg.Pool, work: Callable[[Connection], Awaitable[T]], *, meters: Meters | None = None
 ) -> T:
@@ -60,19 +81,18 @@ async def in_one_transaction(
     return await in_attempts(pool, in_transaction, retried_event="registration_retried", meters=meters or Meters())
 
 
-async def instant(pool: asyncpg.Pool, organisation_id: int, *, wall: datetime) -> datetime:
-    """The organisation's own time, which dates what is registered."""
-    async with pool.acquire() as connection:
-        clock = await clocks.fetch(connection, organisation_id)
-    return clock_now(test_clock=clock.test_clock, clock_at=clock.clock_at, wall=wall)
-
-
 async def lookup(pool: asyncpg.Pool, organisation_id: int, identifier_type: IdentifierType, value: str) -> int | None:
     """The customer whom an identifier names; raises ValueError if the text can be none of that type."""
     identifier = Identifier.of(identifier_type, value)
     async with pool.acquire() as connection:
         owners = await customers_store.list_owners(connection, organisation_id, [identifier])
     return owners.get(identifier)
+
+
+async def require(connection: Connection, organisation_id: int, customer_id: int) -> None:
+    """Raises Refusal of UNKNOWN_CUSTOMER, also for another organisation's customer (decision 31)."""
+    if not await customers_store.list_known_ids(connection, organisation_id, [customer_id]):
+        raise Refusal.of(Code.UNKNOWN_CUSTOMER)
 
 
 async def exists(pool: asyncpg.Pool, organisation_id: int, customer_id: int) -> bool:

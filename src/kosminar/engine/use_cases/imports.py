@@ -27,6 +27,7 @@ from kosminar.engine.change import ActivityOutcome, Request, Status
 from kosminar.engine.csv_lines import ATTRIBUTE_PREFIX, ImportRefused, Line, Lines
 from kosminar.engine.house import House
 from kosminar.engine.intake import read_activity
+from kosminar.engine.use_cases import clock
 from kosminar.engine.use_cases import customers as registration
 
 LOG: Final = structlog.get_logger()
@@ -106,7 +107,7 @@ async def import_customers(
     lines = Lines(path, CUSTOMER_FIELDS, mapping, attributes=False, plausible=_may_be_customer, prose=NAMES)
 
     async def work(chunk: Sequence[Line]) -> list[LineResult]:
-        now = await registration.instant(house.pool, organisation_id, wall=house.wall())
+        now = await clock.instant(house.pool, organisation_id, wall=house.wall())
         read = [_customer(line) for line in chunk]
         faultless = [new for new in read if isinstance(new, NewCustomer)]
         outcomes = iter(await registration.register(house.pool, organisation_id, faultless, now, meters=house.meters))
