@@ -18,11 +18,9 @@ from kosminar.api.places import pause
 from kosminar.api.request import ClientGone
 from kosminar.core.access import Caller, Level, Resource
 from kosminar.core.errors import Code, Complaint
-from kosminar.core.secret import password_matches
 from kosminar.engine.sign_ins import Attempt
-from kosminar.engine.use_cases import tokens
+from kosminar.engine.use_cases import clients, tokens
 from kosminar.engine.use_cases.tokens import TokenRefused
-from kosminar.store import clients
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -70,9 +68,7 @@ class Authenticator:
     async def _by_password(self, credentials: str, now: datetime, peer: str) -> tuple[Caller, datetime]:
         username, password = _username_and_password(credentials)
         attempt = await begin_sign_in(self._house, peer, username, password)
-        async with self._house.pool.acquire() as connection:
-            kept = await clients.find_secret_of_api_user(connection, username)
-            user = await clients.find_api_user(connection, username) if password_matches(password, kept) else None
+        user = await clients.find_by_password(self._house.pool, username, password)
         if user is None:
             note_failure(self._house, attempt, peer, username)
             raise NotAuthenticated
@@ -80,15 +76,10 @@ class Authenticator:
         return user, now + REMEMBERED_FOR
 
     async def _by_token(self, token: str, now: datetime) -> tuple[Caller, datetime]:
-        async with self._house.pool.acquire() as connection:
-            try:
-                client_key, organisation_id, valid_until = await tokens.verify(connection, token, now=now)
-            except TokenRefused:
-                raise NotAuthenticated from None
-            client = await clients.find_oauth_client(connection, client_key)
-        if client is None or client.organisation_id != organisation_id:
-            raise NotAuthenticated
-        return client, valid_until
+        try:
+            return await tokens.caller_of(self._house.pool, token, now=now)
+        except TokenRefused:
+            raise NotAuthenticated from None
 
 
 async def begin_sign_in(house: "House", peer: str, name: str, secret: str) -> Attempt:

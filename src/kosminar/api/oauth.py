@@ -13,9 +13,7 @@ from kosminar.api.authentication import AUTHORIZATION, NotAuthenticated, basic_c
 from kosminar.api.operation import FORM, Call, Operation, enveloped, refuse_faults
 from kosminar.core.access import Level
 from kosminar.core.decoder import encode
-from kosminar.core.secret import secret_matches
-from kosminar.engine.use_cases import tokens
-from kosminar.store import clients
+from kosminar.engine.use_cases import clients, tokens
 
 if TYPE_CHECKING:
     from kosminar.engine.house import House
@@ -61,21 +59,12 @@ async def _token(house: "House", peer: str, key: str, secret: str) -> str | None
     """A token for the client of that key, None if there is none or the secret is wrong. Raises TooManyRequests."""
     attempt = await begin_sign_in(house, peer, key, secret)
     now = house.wall()
-    async with house.pool.acquire() as connection:
-        kept = None if "\0" in key else await clients.find_secret_of_oauth_client(connection, key)
-        client = await clients.find_oauth_client(connection, key) if secret_matches(secret, kept) else None
-        if client is None:
-            note_failure(house, attempt, peer, key)
-            return None
-        house.sign_ins.succeeded(peer, key, secret, now=now)
-        return await tokens.sign(
-            connection,
-            client_key=key,
-            name=client.name,
-            organisation_id=client.organisation_id,
-            seconds=house.settings.token_seconds,
-            now=now,
-        )
+    client = await clients.find_by_secret(house.pool, key, secret)
+    if client is None:
+        note_failure(house, attempt, peer, key)
+        return None
+    house.sign_ins.succeeded(peer, key, secret, now=now)
+    return await tokens.grant(house.pool, key, client, seconds=house.settings.token_seconds, now=now)
 
 
 def _form(body: bytes) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""Organisations and the clients that sign in for them: what the operator sets up on the command line.
+"""Organisations and the clients that sign in for them: what the operator sets up, and who a request comes from.
 
 Secrets are returned once, to be shown, and kept only as hashes. Randomness and time come in as arguments.
 """
@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from kosminar.core.access import DEFAULT_GRANTS, DEFAULT_GROUP_NAME, Level, Resource
-from kosminar.core.secret import hash_of_password, hash_of_secret, new_secret
+import asyncpg
+
+from kosminar.core.access import DEFAULT_GRANTS, DEFAULT_GROUP_NAME, Caller, Level, Resource
+from kosminar.core.secret import hash_of_password, hash_of_secret, new_secret, password_matches, secret_matches
 from kosminar.core.zone import zone_named
 from kosminar.store import clients, organisations
 from kosminar.store.queries import Connection
@@ -127,6 +129,21 @@ async def create_client(
             now=now,
         )
     return made
+
+
+async def find_by_password(pool: asyncpg.Pool, username: str, password: str) -> Caller | None:
+    """The API user of that name; None alike where there is none and where the password is wrong."""
+    async with pool.acquire() as connection:
+        kept = await clients.find_secret_of_api_user(connection, username)
+        return await clients.find_api_user(connection, username) if password_matches(password, kept) else None
+
+
+async def find_by_secret(pool: asyncpg.Pool, key: str, secret: str) -> Caller | None:
+    """The OAuth client of that key; None alike where there is none and where the secret is wrong."""
+    async with pool.acquire() as connection:
+        # PostgreSQL's text cannot hold NUL, so no key has one.
+        kept = None if "\0" in key else await clients.find_secret_of_oauth_client(connection, key)
+        return await clients.find_oauth_client(connection, key) if secret_matches(secret, kept) else None
 
 
 async def _check_parent(connection: Connection, parent_id: int) -> None:

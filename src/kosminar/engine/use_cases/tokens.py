@@ -16,10 +16,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Protocol, TypeVar
 
+import asyncpg
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import GuestProtocol, RSAKey
 
+from kosminar.core.access import Caller
 from kosminar.settings import TOKEN_SECONDS_MAX
 from kosminar.store import clients
 from kosminar.store.clients import SigningKey, VerifyingKey
@@ -50,6 +52,29 @@ class _Dated(Protocol):
 
 
 Key = TypeVar("Key", bound=_Dated)
+
+
+async def grant(pool: asyncpg.Pool, client_key: str, client: Caller, *, seconds: int, now: datetime) -> str:
+    """A token for a client that has proved its secret."""
+    async with pool.acquire() as connection:
+        return await sign(
+            connection,
+            client_key=client_key,
+            name=client.name,
+            organisation_id=client.organisation_id,
+            seconds=seconds,
+            now=now,
+        )
+
+
+async def caller_of(pool: asyncpg.Pool, token: str, *, now: datetime) -> tuple[Caller, datetime]:
+    """The client that a token speaks for, as its rights are now, and when the token expires. Raises TokenRefused."""
+    async with pool.acquire() as connection:
+        client_key, organisation_id, valid_until = await verify(connection, token, now=now)
+        client = await clients.find_oauth_client(connection, client_key)
+    if client is None or client.organisation_id != organisation_id:
+        raise TokenRefused
+    return client, valid_until
 
 
 async def sign(
