@@ -44,7 +44,7 @@ WALL_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 def pytest_configure() -> None:
     """SIGTERM, which `timeout` sends, ends the run as Ctrl-C does: in order, and never by an exception in a running loop.
 
-    What that did to asyncpg's connections stands in kosminar/store/endings.py.
+    What that did to asyncpg's connections stands in kosminar/endings.py.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A script's shell starts what it puts into the background so, and the run would go on.

@@ -28,31 +28,26 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kosminar import demo as demonstration
+from kosminar import endings
 from kosminar.api import openapi
 from kosminar.api.app import OPERATIONS
 from kosminar.core.access import DEFAULT_GROUP_NAME, Level, Resource
 from kosminar.core.amount import ID_MAX
 from kosminar.core.decoder import encode
+from kosminar.core.errors import CommandRefused
 from kosminar.core.written import instant
 from kosminar.core.zone import zone_named
-from kosminar.engine import auditor, csv_lines, doctor
+from kosminar.engine import auditor, doctor
 from kosminar.engine.house import House
-from kosminar.engine.retry import NotSaved
-from kosminar.engine.use_cases import clients, tokens
+from kosminar.engine.retry import NotSaved, is_unavailable
+from kosminar.engine.trouble import in_words
+from kosminar.engine.use_cases import clients, database, organisations, tokens
 from kosminar.engine.use_cases import imports as importer
-from kosminar.engine.use_cases.clients import SetUpRefused
 from kosminar.engine.use_cases.imports import LineResult, LineStatus
 from kosminar.logs import configure_logs
-from kosminar.serve import PortTaken, bind, serve_forever
+from kosminar.serve import bind, serve_forever
 from kosminar.settings import Settings, SettingsError, printable
-from kosminar.store import backup, endings, generations, organisations
-from kosminar.store.backup import BackupRefused
-from kosminar.store.connections import in_words, was_lost
-from kosminar.store.embedded import open_embedded
-from kosminar.store.embedded_host import EmbeddedDatabaseError, has_cluster
-from kosminar.store.link import Link
-from kosminar.store.migration import MigrationRefused, migrate
-from kosminar.wiring import open_database, open_house, utc_now
+from kosminar.wiring import open_connection, open_database, open_house, utc_now
 
 T = TypeVar("T")
 
@@ -98,12 +93,7 @@ def main() -> None:
     except SettingsError as error:
         _complain(str(error), ASKED_WRONGLY)
     except (
-        EmbeddedDatabaseError,
-        BackupRefused,
-        MigrationRefused,
-        SetUpRefused,
-        csv_lines.ImportRefused,
-        PortTaken,
+        CommandRefused,
         NotSaved,
         asyncpg.PostgresError,
         asyncpg.ClientConfigurationError,
@@ -114,7 +104,7 @@ def main() -> None:
         # Only what a shell or the environment gave us holds such characters; documents are decoded strictly.
         _complain(f"{error.object!r} holds bytes that are no UTF-8. Give it as text in UTF-8.", ASKED_WRONGLY)
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        if not was_lost(error):
+        if not is_unavailable(error):
             raise
         _complain(f"The connection to the database was lost: {error}", FOUND)
 
@@ -180,10 +170,7 @@ def migrate_command(
     """Bring the database to this version's schema. `serve` does it too."""
 
     async def work(connection: asyncpg.Connection) -> list[str]:
-        applied = await migrate(connection, now=utc_now())
-        if new_generation:
-            await generations.begin(connection, now=utc_now())
-        return applied
+        return await database.migrate(connection, new_generation=new_generation, now=utc_now())
 
     applied = _with_connection(_settings(data_dir, database_url), work)
     _answer({"applied": applied}, applied or ["The schema is up to date."], as_json=json)
@@ -401,9 +388,7 @@ def _import(
     byte_count = path.stat().st_size
 
     async def work(house: House) -> tuple[Counter[LineStatus], list[LineResult]]:
-        async with house.pool.acquire() as connection:
-            if await organisations.find(connection, organisation_id) is None:
-                raise SetUpRefused(f"There is no organisation {organisation_id}.")
+        await organisations.require(house, organisation_id)
         read = importer.import_customers if noun is Noun.CUSTOMERS else importer.import_activities
         counts: Counter[LineStatus] = Counter()
         kept: list[LineResult] = []
@@ -511,9 +496,7 @@ async def _refuse_unknown(house: House, scope: auditor.Scope) -> None:
     """Nobody to look at is a mistake in the asking, and must not pass for an audit without differences."""
     if scope.organisation_id is None:
         return
-    async with house.pool.acquire() as connection:
-        known = await organisations.find(connection, scope.organisation_id) is not None
-    if not known:
+    if not await organisations.exists(house, scope.organisation_id):
         raise typer.BadParameter(f"There is no organisation {scope.organisation_id}.")
     if scope.customer_id is not None and not await auditor.count_customers(house.pool, scope):
         raise typer.BadParameter(f"There is no customer {scope.customer_id} in organisation {scope.organisation_id}.")
@@ -532,15 +515,7 @@ def backup_command(
     """Back the embedded database up, also while `serve` runs. Keep it like the database: it holds the same secrets."""
     settings_ = _settings(data_dir, database_url)
     configure_logs(settings_.log_level)
-    if settings_.database_url is not None:
-        raise BackupRefused(
-            "This backs the embedded database up. Back a PostgreSQL of yours up with its own pg_basebackup or pg_dump."
-        )
-    if not has_cluster(settings_.data_dir):
-        raise BackupRefused(f"There is no database in {settings_.data_dir}. Name its directory with --data-dir.")
-    backup.refuse_taken(directory)
-    with open_embedded(settings_.data_dir, archive_directory=settings_.archive_dir) as database:
-        made = backup.take_backup(database, directory, wall=utc_now)
+    made = database.take_backup(settings_, directory, wall=utc_now)
     told = {
         "directory": printable(str(made.directory)),
         "startedAt": made.note.started_at,
@@ -570,7 +545,7 @@ def restore(
 ) -> None:
     """Recover a back-up into a new data directory: to its end, to the archive's end, or up to an instant."""
     configure_logs(_settings(data_dir, None).log_level)
-    done = backup.restore_backup(directory, data_dir, archive_directory=archive, until=_until(until), wall=utc_now)
+    done = database.restore_backup(directory, data_dir, archive_directory=archive, until=_until(until), wall=utc_now)
     told = {
         "dataDirectory": printable(str(done.data_directory)),
         "backupEndedAt": done.note.ended_at,
@@ -624,8 +599,7 @@ def _with_house(settings_: Settings, work: Callable[[House], Awaitable[T]]) -> T
 
 def _with_connection(settings_: Settings, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
     async def run(database_url: str) -> T:
-        link = Link(database_url)
-        async with link.watched(), link.connection() as connection:
+        async with open_connection(database_url) as connection:
             return await work(connection)
 
     with open_database(settings_) as database_url:

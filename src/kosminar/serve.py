@@ -20,9 +20,10 @@ import uvloop
 
 from kosminar.api.app import build_app
 from kosminar.api.protocol import ConnectionLimits, protocol_of
+from kosminar.core.errors import CommandRefused
+from kosminar.endings import run
 from kosminar.engine.house import House
 from kosminar.settings import Settings
-from kosminar.store.endings import run
 from kosminar.wiring import open_database, open_house
 
 # How long requests under way and what the writer accepted may still take once no more are let in.
@@ -39,7 +40,7 @@ CANCEL_AGAIN_SECONDS: Final = 3
 LOG: Final = structlog.get_logger()
 
 
-class PortTaken(Exception):
+class PortTaken(CommandRefused):
     """Somebody else listens there, or the address is not ours."""
 
 

@@ -77,6 +77,14 @@ def open_database(settings: Settings, *, serving: bool = False) -> Iterator[str]
 
 
 @asynccontextmanager
+async def open_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection to a database that may be of any version."""
+    link = Link(database_url)
+    async with link.watched(), link.connection() as connection:
+        yield connection
+
+
+@asynccontextmanager
 async def open_house(
     settings: Settings,
     database_url: str,

@@ -418,6 +418,26 @@ async def test_a_removal_that_was_cut_off_before_all_was_parked_is_finished_by_t
     assert {row["state"] for row in await pool.fetch("SELECT state FROM delivery")} == {"parked"}
 
 
+async def test_a_removal_that_was_refused_parks_nothing_when_it_is_repeated_though_the_endpoint_has_come(
+    world: World, pool
+) -> None:
+    first = int(world.endpoint.rpartition("/")[2])
+    asked = Asked("DELETE", f"{ENDPOINTS}/{first + 1}")
+    assert (await world.send(asked, "k")).status_code == 404
+    # As if it had been cut off after its transaction: what was judged is kept, and not yet the whole answer.
+    await pool.execute("DELETE FROM idempotency_result WHERE number = 0")
+    made = await world.brand.ask("POST", ENDPOINTS, {"url": world.receiver.url})
+    assert made["endpointId"] == first + 1
+    await world.reward(501)
+
+    again = await world.send(asked, "k", number=1)
+
+    assert again.status_code == 404
+    waiting = await pool.fetchval("SELECT count(*) FROM delivery WHERE webhook_endpoint_id = $1", first + 1)
+    parked = await pool.fetchval("SELECT count(*) FROM delivery WHERE state = 'parked'")
+    assert waiting > 0 == parked
+
+
 async def test_a_change_of_url_that_was_cut_off_is_answered_though_the_name_has_other_addresses_since(
     world: World, pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,10 @@ MESSAGES: dict[Code, str] = {
 }
 
 
+class CommandRefused(Exception):
+    """What an operator asked for cannot be done; the message says why, and what to do, in sentences."""
+
+
 class Fault(NamedTuple):
     """One thing wrong with a request. The message completes the path to a sentence: "periods[2].endDate must ..."."""
 

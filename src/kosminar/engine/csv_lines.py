@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from kosminar.core.errors import CommandRefused
+
 RECORD_LINES_MAX: Final = 100
 """No receipt's note is longer; a quote that is open for more lines was never meant."""
 
@@ -25,7 +27,7 @@ ATTRIBUTE_PREFIX: Final = "attributes."
 Fields = Mapping[str, str]
 
 
-class ImportRefused(Exception):
+class ImportRefused(CommandRefused):
     """The file as a whole cannot be imported; the message says what to change."""
 
 

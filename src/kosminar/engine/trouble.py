@@ -6,9 +6,10 @@ fault of ours, and is logged each time with its trace.
 
 from typing import Final
 
+import asyncpg
 import structlog
 
-from kosminar.store.connections import in_words, is_away
+from kosminar.store.connections import is_away
 
 LOG: Final = structlog.get_logger()
 
@@ -34,3 +35,15 @@ class Trouble:
         if self._database_away:
             self._database_away = False
             LOG.info(self._goes_on_event)
+
+
+def in_words(error: BaseException) -> str:
+    """What to say of an error on a command line: sentences, with what the database said behind what that meant to us."""
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return (
+            f"The database is read-only ({error}). What was saved before stays; run the command again when it is not."
+        )
+    text = str(error) or "the database did not answer in time"
+    if error.__cause__ is not None and is_away(error.__cause__):
+        return f"{text[0].upper()}{text[1:]}: {in_words(error.__cause__)}"
+    return text if text.endswith((".", "!", "?")) else f"{text[0].upper()}{text[1:]}."

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
+from kosminar.core.errors import CommandRefused
+from kosminar.endings import run
 from kosminar.store import generations
 from kosminar.store.archive import Segment, archived, restore_command, segment_ending
 from kosminar.store.embedded import RESTORING, EmbeddedDatabase, Origin
@@ -40,7 +42,6 @@ from kosminar.store.embedded_host import (
     unfit_path,
 )
 from kosminar.store.embedded_server import NAME, PORT
-from kosminar.store.endings import run
 from kosminar.store.link import CONNECT_SECONDS, SILENCE_SECONDS, Link
 from kosminar.store.queries import load
 
@@ -53,7 +54,7 @@ TARGET_NOT_REACHED: Final = "recovery ended before configured recovery target wa
 """PostgreSQL's words when the archive holds no change after the instant that was asked for."""
 
 
-class BackupRefused(Exception):
+class BackupRefused(CommandRefused):
     """A back-up was not made or not restored; the message says why, and what to do."""
 
 

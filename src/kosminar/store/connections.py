@@ -75,15 +75,3 @@ def was_lost(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and any(
         sign in str(error) for sign in ("is closed", "is closing", "was closed", "released back to the pool")
     )
-
-
-def in_words(error: BaseException) -> str:
-    """What to say of an error on a command line: sentences, with what the database said behind what that meant to us."""
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        return (
-            f"The database is read-only ({error}). What was saved before stays; run the command again when it is not."
-        )
-    text = str(error) or "the database did not answer in time"
-    if error.__cause__ is not None and is_away(error.__cause__):
-        return f"{text[0].upper()}{text[1:]}: {in_words(error.__cause__)}"
-    return text if text.endswith((".", "!", "?")) else f"{text[0].upper()}{text[1:]}."

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Final, NoReturn, Self
 from urllib.parse import quote
 
+from kosminar.endings import EndingSignals
 from kosminar.store.archive import archive_command, archiving_settings
 from kosminar.store.embedded_host import (
     CLUSTER,
@@ -57,7 +58,6 @@ from kosminar.store.embedded_server import (
     Greeting,
     Progress,
 )
-from kosminar.store.endings import EndingSignals
 
 __all__ = ["EmbeddedDatabase", "EmbeddedDatabaseError", "Origin", "kept_alive", "open_embedded"]
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from kosminar.core.errors import CommandRefused
+
 CLUSTER = "postgresql"
 """The folder inside the data directory that belongs to PostgreSQL alone."""
 
@@ -55,7 +57,7 @@ SHELL_READS: Final = re.compile(r'[$`"\\\n]')
 SHARED_BUFFERS_MIN, SHARED_BUFFERS_MAX = 128 * 2**20, 2 * 2**30
 
 
-class EmbeddedDatabaseError(Exception):
+class EmbeddedDatabaseError(CommandRefused):
     """The embedded database cannot be used; the message says what to do about it."""
 
 

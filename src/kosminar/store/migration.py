@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from kosminar.core.errors import CommandRefused
 from kosminar.store import generations
 from kosminar.store.queries import Connection, load
 from kosminar.store.statements import split
@@ -24,7 +25,7 @@ QUERIES: Final = load("migration")
 LOCK_KEY: Final = 7_238_410_561
 
 
-class MigrationRefused(Exception):
+class MigrationRefused(CommandRefused):
     """The database cannot be brought to this version of Kosminar."""
 
 

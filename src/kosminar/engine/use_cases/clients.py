@@ -10,6 +10,7 @@ from datetime import datetime
 import asyncpg
 
 from kosminar.core.access import DEFAULT_GRANTS, DEFAULT_GROUP_NAME, Caller, Level, Resource
+from kosminar.core.errors import CommandRefused
 from kosminar.core.secret import hash_of_password, hash_of_secret, new_secret, password_matches, secret_matches
 from kosminar.core.zone import zone_named
 from kosminar.store import clients, organisations
@@ -21,7 +22,7 @@ KEY_BYTES = 12
 """Of usernames and client keys. They are not secret and only need to differ, in every organisation of the house."""
 
 
-class SetUpRefused(Exception):
+class SetUpRefused(CommandRefused):
     """The organisation or client cannot be made as asked; the message says why."""
 
 

@@ -2,6 +2,7 @@
 
 from kosminar.core.access import Hierarchy
 from kosminar.engine.house import House
+from kosminar.engine.use_cases.clients import SetUpRefused
 from kosminar.store import organisations
 
 
@@ -11,6 +12,12 @@ async def hierarchy(house: House, organisation_id: int) -> Hierarchy:
         found = await organisations.find_hierarchy(connection, organisation_id)
     assert found is not None, "organisations are never deleted"
     return found
+
+
+async def require(house: House, organisation_id: int) -> None:
+    """Raises SetUpRefused where there is no such organisation."""
+    if not await exists(house, organisation_id):
+        raise SetUpRefused(f"There is no organisation {organisation_id}.")
 
 
 async def exists(house: House, organisation_id: int) -> bool:

@@ -4,7 +4,7 @@ An exception that a signal handler raises while a loop runs comes out of whichev
 asyncpg's reader, the connection keeps half of its state; the next bytes it gets end the process with a segmentation
 fault (`_decode_row` without a statement, seen with asyncpg 0.30.0 and 0.32.0), or nothing ever wakes its caller. So no
 handler of ours raises into a running loop, and every loop that talks to the database is run by `run`.
-Tested by tests/store/test_endings.py.
+Tested by tests/test_endings.py.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from tests.store.holders import DEADLINE_SECONDS, SOURCE, eventually
 BUSY = """
 import asyncio, sys
 import asyncpg, uvloop
-from kosminar.store.endings import EndingSignals, run
+from kosminar.endings import EndingSignals, run
 
 async def talk(pool):
     while True:
