@@ -18,9 +18,8 @@ EITHER_WAY = pytest.mark.parametrize("groups", [ONE_GROUP, NOT_DISTRIBUTED], ids
 TABLES = (
     "customer",
     "journal",
-    "enrolment",
-    "progress",
-    "streak",
+    "standing",
+    "ended_period",
     "reward",
     "notification",
     "delivery",
@@ -56,7 +55,7 @@ async def test_a_reward_that_is_there_fails_the_batch_that_would_give_it_again(h
     brand = await found(house.pool, "acme", [milestone("Spring", POINTS)], test_clock_at=month(1))
     await house.writer.submit([brand.enrol(1, "Spring"), brand.buy(1, "first", month(1))])
     await pool.execute(
-        "UPDATE progress SET rewarded = false, achieved_at = NULL, achieved_recorded_at = NULL, value = 0"
+        "UPDATE standing SET rewarded = false, achieved_at = NULL, achieved_recorded_at = NULL, value_thousandths = 0"
     )
 
     (outcome,) = await house.writer.submit([brand.buy(1, "again", month(1))])

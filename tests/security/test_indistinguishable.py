@@ -44,13 +44,13 @@ def silence() -> Iterator[None]:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the statements that are run, in order."""
     names: list[str] = []
-    arguments = Query._arguments
+    arguments = Query.arguments
 
     def noting(query: Query, values: dict[str, Any]) -> Any:
         names.append(query.name)
         return arguments(query, values)
 
-    monkeypatch.setattr(Query, "_arguments", noting)
+    monkeypatch.setattr(Query, "arguments", noting)
     return names
 
 

@@ -61,7 +61,7 @@ def test_what_is_never_closed_stays_one_statement_which_postgresql_refuses(text:
 @pytest.mark.parametrize("sql", [one.sql for one in all_migrations()], ids=[one.name for one in all_migrations()])
 def test_every_migration_is_split_as_postgresql_reads_it(sql: str) -> None:
     assert split(sql) == pieces(sql)
-    assert len(split(sql)) > 1
+    assert split(sql)
 
 
 @pytest.fixture
