@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 from kosminar.core.activity import TRANSACTION
 from kosminar.core.amount import ONE
 from kosminar.core.errors import Code, Complaint, invalid
+from kosminar.core.kind.catalogue import KINDS
 from kosminar.core.measure.measure import Entity, Measure
 from kosminar.core.period import Frequency, Span
-from kosminar.core.programme import EnrolmentMethod, Programme, TrackingType
+from kosminar.core.programme import EnrolmentMethod, Kind, Programme, TrackingType
 from kosminar.core.reward import Allocation, RewardKind
 from kosminar.core.window import fixed
 
@@ -101,8 +102,8 @@ class Definition:
     levels: tuple[DefinedLevel, ...]
 
     @property
-    def streak(self) -> bool:
-        return self.tracking_type is not TrackingType.DEFAULT
+    def kind(self) -> Kind:
+        return KINDS[self.tracking_type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _check_values(definition: Definition) -> Iterator[Complaint]:
 
 def _check_levels(definition: Definition) -> Iterator[Complaint]:
     levels, period_count = definition.levels, len(definition.periods)
-    if not definition.streak:
+    if not definition.kind.has_levels:
         if levels:
             yield invalid("streaks", f"must be absent for trackingType {definition.tracking_type}")
         return
@@ -240,12 +241,12 @@ def _check_levels(definition: Definition) -> Iterator[Complaint]:
 
 
 def _check_all_rewards(definition: Definition) -> Iterator[Complaint]:
-    yield from _check_rewards("targets[0].rewards", definition.target.rewards, streak=definition.streak)
+    yield from _check_rewards("targets[0].rewards", definition.target.rewards, at_once=definition.kind.has_levels)
     for index, level in enumerate(definition.levels):
-        yield from _check_rewards(f"streaks[{index}].rewards", level.rewards, streak=True)
+        yield from _check_rewards(f"streaks[{index}].rewards", level.rewards, at_once=True)
 
 
-def _check_rewards(here: str, rewards: Sequence[PromisedReward], *, streak: bool) -> Iterator[Complaint]:
+def _check_rewards(here: str, rewards: Sequence[PromisedReward], *, at_once: bool) -> Iterator[Complaint]:
     if len(rewards) > REWARD_COUNT_MAX:
         yield invalid(here, f"must be at most {REWARD_COUNT_MAX} rewards")
     for index, reward in enumerate(rewards):
@@ -254,7 +255,7 @@ def _check_rewards(here: str, rewards: Sequence[PromisedReward], *, streak: bool
                 yield invalid(f"{here}[{index}].value", "must be greater than 0")
         elif not _fits(reward.value, REWARD_TEXT_LENGTH_MAX):
             yield invalid(f"{here}[{index}].value", f"must be text of 1 to {REWARD_TEXT_LENGTH_MAX} characters")
-        if streak and reward.allocation is Allocation.PERIOD_END:
+        if at_once and reward.allocation is Allocation.PERIOD_END:
             yield invalid(f"{here}[{index}].allocation", "must be IMMEDIATE on a streak")
 
 

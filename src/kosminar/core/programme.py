@@ -92,6 +92,10 @@ class Kind(Protocol):
         """The published name."""
 
     @property
+    def has_levels(self) -> bool:
+        """Whether its definition has levels, which give at once, as its targets do (rules 19, 28)."""
+
+    @property
     def may_break(self) -> bool:
         """Whether the end of an unmet period can break something (rule 19)."""
 

@@ -34,6 +34,7 @@ class Milestone:
     """DEFAULT: each period is achieved by itself."""
 
     tracking_type = TrackingType.DEFAULT
+    has_levels = False
     may_break = False
 
     def untouched(self) -> TargetStanding:

@@ -30,6 +30,7 @@ class Streak:
     """STREAKS, whose count falls to 0 by a short period; NON_CONTINUOUS_STREAKS, whose count never falls."""
 
     tracking_type: TrackingType
+    has_levels = True
 
     @property
     def may_break(self) -> bool:
