@@ -25,7 +25,7 @@ from tests.simulation.switchboard import Switchboard
 
 from kosminar import serve
 from kosminar.api import app
-from kosminar.engine import closer
+from kosminar.engine import closer, sweep
 from kosminar.engine.house import House
 from kosminar.logs import configure_logs
 from kosminar.settings import Settings
@@ -60,7 +60,7 @@ def main() -> None:
 def warm_up() -> None:
     """An application for nobody, so that what can be remembered of building one is remembered by all children."""
     nothing: Any = None
-    parts = ("pool", "writer", "closer", "courier", "housekeeper", "counter_adder", "zones", "wall")
+    parts = ("pool", "writer", "closer", "courier", "housekeeper", "counter_adder", "zones", "wall", "catalogues")
     app.build_app(House(settings=Settings.read({}), **dict.fromkeys(parts, nothing)))
 
 
@@ -95,6 +95,7 @@ def be_a_server(recipe: dict[str, Any], told: int) -> None:
         random = Random(recipe["dice"])
         # The worlds are small: some of the servers work period ends together even where hardly anybody waits.
         closer.MANY = random.choice((1, 3, closer.MANY, closer.MANY))  # type: ignore[misc]
+        sweep.ALIKE_MIN = random.choice((1, 2, sweep.ALIKE_MIN))  # type: ignore[misc]
         # And silence is soon noticed, because nothing stands still for long there.
         link.PULSE_SECONDS, link.SILENCE_SECONDS = 0.1, random.choice((0.5, 1.0, 10.0))  # type: ignore[misc,assignment]
 
