@@ -157,16 +157,16 @@ async def _settle_alike(
             return frozenset()
         settled: set[CustomerKey] = set()
         moved = Counters()
-        for kind in await _kinds(connection, wake_up, held):
-            verdict = await _decide(connection, programme, kind[0], held)
+        for customers_alike in await _groups_of_alike(connection, wake_up, held):
+            verdict = await _decide(connection, programme, customers_alike[0], held)
             if verdict is None:
                 continue
-            settled.update(kind)
-            alike = _alike(wake_up, held, kind)
+            settled.update(customers_alike)
+            alike = _alike(wake_up, held, customers_alike)
             values = await period_ends.mark(connection, alike, verdict.row, verdict.ended, latest=verdict.latest)
             if verdict.entry is not None:
                 await _save(connection, held, verdict.entry, alike, values)
-                moved.add(verdict.entry, times=len(kind))
+                moved.add(verdict.entry, times=len(customers_alike))
         if settled:
             await saving.save(connection, [counters.changes_part(moved, bucket=min(settled).bucket)], joined=False)
     return frozenset(settled)
@@ -200,13 +200,13 @@ async def _hold(
     return _Held(catalogue, clock.generation, locked, now, instant)
 
 
-async def _kinds(connection: Connection, wake_up: WakeUp, held: _Held) -> list[list[CustomerKey]]:
+async def _groups_of_alike(connection: Connection, wake_up: WakeUp, held: _Held) -> list[list[CustomerKey]]:
     """Those who have much in common with others. Who was changed at a later instant than now is like no one."""
     present = [customer for customer, locked in held.locked.items() if locked.changed_at <= held.now]
-    kinds: dict[period_ends.Kind, list[CustomerKey]] = {}
-    for customer, kind in await period_ends.list_kinds(connection, wake_up, present):
-        kinds.setdefault(kind, []).append(customer)
-    return [alike for alike in kinds.values() if len(alike) >= ALIKE_MIN]
+    groups: dict[period_ends.Likeness, list[CustomerKey]] = {}
+    for customer, likeness in await period_ends.list_likenesses(connection, wake_up, present):
+        groups.setdefault(likeness, []).append(customer)
+    return [alike for alike in groups.values() if len(alike) >= ALIKE_MIN]
 
 
 def _alike(wake_up: WakeUp, held: _Held, customers: Sequence[CustomerKey]) -> Alike:

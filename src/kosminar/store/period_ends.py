@@ -32,7 +32,7 @@ class WakeUp(NamedTuple):
     version: int
 
 
-class Kind(NamedTuple):
+class Likeness(NamedTuple):
     """What standings have in common of which time makes the same."""
 
     version: int
@@ -74,10 +74,10 @@ async def list_awake_page(
     return [(row["wakes_at"], row["customer_id"]) for row in rows]
 
 
-async def list_kinds(
+async def list_likenesses(
     connection: Connection, wake_up: WakeUp, customers: Sequence[CustomerKey]
-) -> list[tuple[CustomerKey, Kind]]:
-    """Of locked customers, those who may be decided together with others who are of the same kind."""
+) -> list[tuple[CustomerKey, Likeness]]:
+    """Of locked customers, those who may be decided together with others who have the same."""
     rows = await QUERIES["list_likenesses"].rows(
         connection,
         organisation_id=wake_up.organisation_id,
@@ -85,7 +85,7 @@ async def list_kinds(
         buckets=[customer.bucket for customer in customers],
         customer_ids=[customer.customer_id for customer in customers],
     )
-    return [(customers[place - 1], Kind(*columns)) for place, *columns in rows]
+    return [(customers[place - 1], Likeness(*columns)) for place, *columns in rows]
 
 
 async def mark(
