@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -251,8 +252,11 @@ async def everything(pool: asyncpg.Pool) -> dict[str, int]:
     return {**counts, "numbered": await pool.fetchval("SELECT count(*) FROM customer WHERE sequence > 0")}
 
 
+@pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("table", ["customer", "standing", "journal", "reward"])
-async def test_a_connection_lost_mid_way_leaves_nothing_half_saved(pool, brand, writer, table) -> None:
+async def test_a_connection_lost_mid_way_leaves_nothing_half_saved(pool, brand, writer, table, joined) -> None:
+    """Whether a batch is saved by one statement, which is all or nothing by itself, or part by part."""
+    writer.groups = replace(writer.groups, joined=joined)
     await pool.execute("UPDATE organisation SET clock_at = $1", month(1))
     requests = [
         request
