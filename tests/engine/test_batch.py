@@ -4,6 +4,7 @@ Faults are real ones of PostgreSQL: connections that it ends, errors that a trig
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,8 +78,13 @@ async def shown(pool: asyncpg.Pool) -> datetime:
     return at
 
 
+@pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("table", ["journal", "reward", "notification", "delivery", "webhook_queue"])
-async def test_a_change_and_what_is_told_of_it_are_saved_together_or_not_at_all(house, pool, brand, table) -> None:
+async def test_a_change_and_what_is_told_of_it_are_saved_together_or_not_at_all(
+    house, pool, brand, table, joined
+) -> None:
+    """By one statement or part by part."""
+    house.writer.groups = replace(house.writer.groups, joined=joined)
     both = [brand.enrol(1, "Spring"), brand.buy(1, "a", IN_JANUARY)]
     async with pool.acquire() as beside, beside.transaction():
         # The batch comes as far as this table, waits there, and loses its connection.
