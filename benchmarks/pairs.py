@@ -61,7 +61,7 @@ class Comparison:
         return self.ratio <= bound if self.at_most else self.ratio >= bound
 
     def cpu(self) -> str:
-        """The CPU time of one on both sides, in words; empty where it was not taken, or is beside the rate already."""
+        """The CPU time of one activity or call on both sides, in words; empty where it was not measured, or the rate shows it."""
         if self.of != "rate":
             return ""
         sides = {"ours": self.ours, "yardstick": self.yardstick}

@@ -2,7 +2,7 @@
 
 Both ways the same number of requests is sent over the same number of connections; two processes get half of each. They
 are servers as `kosminar serve` starts them, as in the simulation. What is counted are batches a second, until the last one
-is answered; beside it the CPU time of an activity of all servers and of PostgreSQL.
+is answered. It also shows the CPU time of one activity, for all servers together and for PostgreSQL.
 """
 
 import time

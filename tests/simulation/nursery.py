@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -60,7 +61,7 @@ def main() -> None:
 def warm_up() -> None:
     """An application for nobody, so that what can be remembered of building one is remembered by all children."""
     nothing: Any = None
-    parts = ("pool", "writer", "closer", "courier", "housekeeper", "counter_adder", "zones", "wall", "catalogues")
+    parts = [part.name for part in fields(House) if part.default_factory is MISSING and part.name != "settings"]
     app.build_app(House(settings=Settings.read({}), **dict.fromkeys(parts, nothing)))
 
 

@@ -129,7 +129,7 @@ class Kind(Protocol):
         """When time alone next brings a fact; None where it brings none as things stand."""
 
     def likeness(self, standing: TargetStanding, latest: Progress, earlier: Sequence[Progress]) -> int | None:
-        """Equal for customers of whom time makes the same when they wake at the same instant; None for one by one.
+        """Two customers with the same likeness, who wake at the same instant, get the same facts; None: decide this one alone.
 
         A hash of everything but values and instants, of the latest progress and of what is to be decided before it.
         """

@@ -15,7 +15,7 @@ from kosminar.core.programme import Programme, Target
 from kosminar.core.standing import Progress, Run, Standing, Stretch, TargetStanding
 from kosminar.engine.difference import Difference, Telling
 from kosminar.store.recount import OrganisationState, Place, StandingRows
-from kosminar.store.rows import EndedKey, EndedRow, StandingDamaged, StandingRow, ended_row, rows_of, standing_of
+from kosminar.store.rows import EndedKey, EndedRow, StandingDamaged, StandingRow, ended_row, standing_of, standing_row
 
 
 class EnrolmentRow(NamedTuple):
@@ -171,7 +171,7 @@ def _of_columns(
     """The columns that SQL asks; where the standing says something else already, only its ended periods are looked at."""
     apart = {EndedKey(one.target_id, one.period_number, one.run) for one in ended}
     if alone:
-        should = rows_of(programme, Standing(wanted.targets, row.version, row.wakes_at), _NEVER, apart)[0]
+        should = standing_row(programme, Standing(wanted.targets, row.version, row.wakes_at), _NEVER, apart)
         names = [name for name in _DERIVED if getattr(should, name) != getattr(row, name)]
         if names:
             columns = [{name: getattr(one, name) for name in names} for one in (should, row)]

@@ -141,7 +141,7 @@ def read_set(text: str) -> int:
 def _ranges(numbers: int) -> Iterator[tuple[int, int]]:
     while numbers:
         first = number_set.smallest(numbers)
-        # Adding the lowest bit carries through the whole range that begins there.
+        # The smallest number that is not there ends the range.
         last = number_set.smallest(~(numbers >> first)) + first - 1
         yield first, last
         numbers = number_set.above(numbers, last)
@@ -166,8 +166,7 @@ def standing_of(programme: Programme, row: StandingRow | None, ended: Iterable[E
         raise StandingDamaged(f"its document has targets that the group does not have: {sorted(foreign)}")
     apart: dict[int, list[Progress]] = {}
     for one in ended:
-        progress = _ended_progress(one)
-        apart.setdefault(one.target_id, []).append(progress)
+        apart.setdefault(one.target_id, []).append(_progress_of(one, one.days))
     parts = tuple(
         _part_of(programme, row, document.get(target.target_id, _NOTHING), apart.get(target.target_id, ()))
         for target in programme.targets
@@ -181,7 +180,7 @@ _NOTHING: Final = _Part()
 def _part_of(programme: Programme, row: StandingRow, part: _Part, apart: Sequence[Progress]) -> TargetStanding:
     progress = part.progress
     if row.period_number is not None:
-        progress = (*progress, _latest(row, part.days))
+        progress = (*progress, _progress_of(row, () if part.days is None else _days_of(*part.days)))
     elif part.days is not None:
         raise StandingDamaged("its document has days of no progress")
     _check_stretches(part.stretches)
@@ -194,9 +193,8 @@ def _part_of(programme: Programme, row: StandingRow, part: _Part, apart: Sequenc
     return TargetStanding(part.stretches, progress, runs)
 
 
-def _latest(row: StandingRow, days: tuple[date, str] | None) -> Progress:
-    assert row.period_number is not None
-    if row.run is None or row.value_thousandths is None:
+def _progress_of(row: StandingRow | EndedRow, days: tuple[date, ...]) -> Progress:
+    if row.period_number is None or row.run is None or row.value_thousandths is None:
         raise StandingDamaged("its latest progress has no run or no value")
     return Progress(
         row.period_number,
@@ -204,7 +202,7 @@ def _latest(row: StandingRow, days: tuple[date, str] | None) -> Progress:
         row.value_thousandths,
         row.achieved_at,
         row.achieved_recorded_at,
-        () if days is None else _days_of(*days),
+        days,
         row.rewarded,
         row.forfeited,
         row.settled,
@@ -241,20 +239,6 @@ def _check_stretches(stretches: Sequence[Stretch]) -> None:
         raise StandingDamaged("an enrolment that another one follows has no end")
 
 
-def _ended_progress(row: EndedRow) -> Progress:
-    return Progress(
-        row.period_number,
-        row.run,
-        row.value_thousandths,
-        row.achieved_at,
-        row.achieved_recorded_at,
-        row.days,
-        row.rewarded,
-        row.forfeited,
-        row.settled,
-    )
-
-
 def _place(progress: Progress) -> tuple[int, int]:
     return progress.period_number, progress.run
 
@@ -269,12 +253,23 @@ def rows_of(
 
     `apart` are those of its periods that have a row of their own already.
     """
-    divided = [_divide(programme, *each, at, apart) for each in zip(programme.targets, standing.targets, strict=True)]
-    ended = [
+    return standing_row(programme, standing, at, apart), ended_rows(programme, standing, at, apart)
+
+
+def ended_rows(
+    programme: Programme, standing: Standing, at: datetime, apart: Collection[EndedKey] = ()
+) -> list[EndedRow]:
+    return [
         ended_row(target, progress)
-        for target, parts in zip(programme.targets, divided, strict=True)
-        for progress in parts.ended
+        for target, part in zip(programme.targets, standing.targets, strict=True)
+        for progress in _divide(programme, target, part, at, apart).ended
     ]
+
+
+def standing_row(
+    programme: Programme, standing: Standing, at: datetime, apart: Collection[EndedKey] = ()
+) -> StandingRow:
+    divided = [_divide(programme, *each, at, apart) for each in zip(programme.targets, standing.targets, strict=True)]
     latest = divided[0].latest if len(divided) == 1 else None
     parts = zip(programme.targets, standing.targets, divided, strict=True)
     document = {
@@ -289,7 +284,7 @@ def rows_of(
     left_at = None if enrolled else max(ends, default=None)
     columns = _columns(programme.targets[0], latest)
     written = _ENCODER.encode(document).decode()
-    return StandingRow(standing.version, standing.wakes_at, likeness, enrolled, left_at, *columns, written), ended
+    return StandingRow(standing.version, standing.wakes_at, likeness, enrolled, left_at, *columns, written)
 
 
 def ended_row(target: Target, progress: Progress) -> EndedRow:

@@ -20,9 +20,10 @@ from kosminar.store.rows import (
     EndedRow,
     StandingRow,
     ended_row_of,
+    ended_rows,
     only_value_moved,
-    rows_of,
     standing_of,
+    standing_row,
 )
 
 QUERIES: Final = load("standings")
@@ -125,11 +126,11 @@ class ChangedStanding:
         return any(len(part.progress) > 1 for part in self.after.targets)
 
     def row(self) -> StandingRow:
-        return rows_of(self.programme, self.after, self.at, self.loaded.apart)[0]
+        return standing_row(self.programme, self.after, self.at, self.loaded.apart)
 
     def ended_rows(self) -> list[EndedRow]:
         """Those that differ from what is kept."""
-        _, ended = rows_of(self.programme, self.after, self.at, self.loaded.apart)
+        ended = ended_rows(self.programme, self.after, self.at, self.loaded.apart)
         return [row for row in ended if self._differs(row)]
 
     def _differs(self, row: EndedRow) -> bool:

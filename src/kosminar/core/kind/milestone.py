@@ -94,7 +94,7 @@ class Milestone:
     def likeness(self, standing: TargetStanding, latest: Progress, earlier: Sequence[Progress]) -> int | None:
         """Of customers who were enrolled once and still are: a period's end asks when only of those who left.
 
-        An open stretch begins before the end of its first period, so that its number says whom it holds.
+        An open stretch begins before the end of its first period, so its number alone says that it holds the customer at a later end.
         """
         if len(standing.stretches) != 1 or not standing.enrolled:
             return None

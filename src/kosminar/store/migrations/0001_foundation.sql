@@ -232,7 +232,7 @@ CREATE TABLE standing (
     version                  integer NOT NULL CHECK (version >= 1),
     -- When time alone next changes this standing; NULL where it changes nothing.
     wakes_at                 timestamptz,
-    -- Equal for customers of whom time makes the same when they wake at the same instant; NULL for one by one.
+    -- Customers with the same one, who wake at the same instant, get the same facts. NULL: decide this one alone.
     likeness                 bigint,
     -- In one of the group's targets now; or when the customer left the last one.
     enrolled                 boolean NOT NULL,

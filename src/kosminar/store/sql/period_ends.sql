@@ -24,7 +24,7 @@ SELECT s.wakes_at, s.customer_id
  LIMIT :limit
 
 -- list_likenesses
--- Of locked customers, those whose standing may be decided for many: under which version, when it wakes, whom it is like.
+-- Of locked customers, those whose standing may be decided for many: its version, when it wakes, and its likeness.
 SELECT k.place, s.version, s.wakes_at, s.likeness
   FROM unnest(:buckets::smallint[], :customer_ids::bigint[]) WITH ORDINALITY AS k (bucket, customer_id, place)
   JOIN standing AS s
